@@ -1,0 +1,184 @@
+#include "flat_memory.h"
+#include "parameter_bridge.h"
+
+#include <c10/util/Exception.h>
+#include <torch/csrc/utils/pybind.h>
+
+#include <optional>
+#include <utility>
+
+// The version comes unquoted: quotes would not survive every way to call a compiler.
+#define MINIMIZE_QUOTE_(text) #text
+#define MINIMIZE_QUOTE(text) MINIMIZE_QUOTE_(text)
+
+namespace minimize {
+namespace {
+
+constexpr auto kBridgeDoc = R"(Parameters as one flat float64 vector.
+
+The vector holds the distinct tensors in the order given, each in row-major
+order; a complex element is two reals. Parameters are written in place.)";
+
+std::vector<at::Tensor> to_tensors(const py::iterable& items, bool none_is_zeros) {
+  std::vector<at::Tensor> tensors;
+  for (const auto item : items) {
+    py::detail::make_caster<at::Tensor> caster;
+    if (none_is_zeros && item.is_none()) {
+      tensors.emplace_back();
+      continue;
+    }
+    TORCH_CHECK_TYPE(caster.load(item, false),
+                     "expected a list of tensors, got ",
+                     std::string(py::str(py::type::of(item).attr("__name__"))),
+                     " at position ",
+                     tensors.size(),
+                     ".");
+    tensors.push_back(py::detail::cast_op<at::Tensor>(caster));
+  }
+  return tensors;
+}
+
+/// A ParameterBridge whose flat vectors are arrays of a pool of its own.
+class PyBridge {
+ public:
+  explicit PyBridge(const py::iterable& params)
+      : bridge(to_tensors(params, false)), pool(std::make_shared<FlatPool>(bridge.numel())) {}
+
+  std::pair<py::array, bool> gather(const FlatPass& pass) const {
+    auto array = pool->new_array();
+    double* const out = array.mutable_data();
+    const Unlocked unlocked(bridge.numel());
+    const bool finite = pass.gather(out);
+    return {std::move(array), finite};
+  }
+  void scatter(const FlatInput& x, const FlatPass& pass) const {
+    const Unlocked unlocked(bridge.numel());
+    pass.scatter(x.data());
+  }
+  std::vector<at::Tensor> unflatten(const FlatInput& x) const {
+    const Unlocked unlocked(bridge.numel());
+    return bridge.unpack(x.data());
+  }
+  FlatInput input(py::handle x) const {
+    return {x, bridge.numel()};
+  }
+
+  const ParameterBridge bridge;
+  const std::shared_ptr<FlatPool> pool;
+
+ private:
+  /// Releases the GIL for the passes that are long enough.
+  struct Unlocked {
+    explicit Unlocked(int64_t numel) {
+      if (numel >= kSerialReals) {
+        released.emplace();
+      }
+    }
+    std::optional<py::gil_scoped_release> released;
+  };
+};
+
+py::dict build_info() {
+  py::dict info;
+  info["torch"] = MINIMIZE_QUOTE(MINIMIZE_TORCH_VERSION);
+  info["compiler"] = __VERSION__;
+  info["debug"] = MINIMIZE_DEBUG != 0;
+  info["cuda"] = py::none();
+#ifdef _OPENMP
+  info["openmp"] = true;
+#else
+  info["openmp"] = false;
+#endif
+  return info;
+}
+
+/// torch's exceptions as Python's, by their message alone.
+void translate(std::exception_ptr raised) {
+  try {
+    std::rethrow_exception(std::move(raised));
+  } catch (const c10::TypeError& e) {
+    py::set_error(PyExc_TypeError, e.what_without_backtrace());
+  } catch (const c10::ValueError& e) {
+    py::set_error(PyExc_ValueError, e.what_without_backtrace());
+  } catch (const c10::Error& e) {
+    py::set_error(PyExc_RuntimeError, e.what_without_backtrace());
+  }
+}
+
+}  // namespace
+}  // namespace minimize
+
+PYBIND11_MODULE(_C, m) {
+  using minimize::PyBridge;
+  m.doc() = "Between a model's tensors and one flat float64 vector.";
+  py::register_local_exception_translator(minimize::translate);
+
+  py::class_<PyBridge>(m, "ParameterBridge", minimize::kBridgeDoc)
+      .def(py::init<const py::iterable&>(), py::arg("params"))
+      .def_property_readonly(
+          "numel",
+          [](const PyBridge& self) { return self.bridge.numel(); },
+          "Reals in the flat vector.")
+      .def_property_readonly(
+          "params",
+          [](const PyBridge& self) { return self.bridge.params(); },
+          "The distinct tensors.")
+      .def(
+          "flatten_params",
+          [](const PyBridge& self) { return self.gather(self.bridge.reading_params()).first; },
+          "The parameters' values as a new vector.")
+      .def(
+          "flatten_grads",
+          [](const PyBridge& self) { return self.gather(self.bridge.reading_grads()).first; },
+          "The gradients as a new vector, zeros where there is none.")
+      .def(
+          "gradient",
+          [](const PyBridge& self) { return self.gather(self.bridge.reading_grads()); },
+          "flatten_grads(), and whether all of it is finite.")
+      .def(
+          "flatten",
+          [](const PyBridge& self, const py::iterable& tensors) {
+            return self.gather(self.bridge.reading(minimize::to_tensors(tensors, true))).first;
+          },
+          py::arg("tensors"),
+          "One tensor of each parameter's shape as a new vector, zeros for None.")
+      .def(
+          "load_params",
+          [](const PyBridge& self, py::handle x) {
+            self.scatter(self.input(x), self.bridge.writing_params());
+          },
+          py::arg("x"),
+          "Writes a vector into the parameters, in place.")
+      .def(
+          "load_grads",
+          [](const PyBridge& self, py::handle x) {
+            const auto input = self.input(x);
+            self.scatter(input, self.bridge.writing_grads());
+          },
+          py::arg("x"),
+          "Writes a vector into the gradients, in place where they fit, new tensors elsewhere.")
+      .def(
+          "unflatten",
+          [](const PyBridge& self, py::handle x) { return self.unflatten(self.input(x)); },
+          py::arg("x"),
+          "A vector as new tensors of the parameters' shapes, dtypes and devices.")
+      .def(
+          "has_grads",
+          [](const PyBridge& self) { return self.bridge.has_grads(); },
+          "Whether any parameter has a gradient.")
+      .def(
+          "clear_grads",
+          [](const PyBridge& self) { self.bridge.clear_grads(); },
+          "Sets every gradient to None.")
+      .def(
+          "release",
+          [](const PyBridge& self) { self.pool->release(); },
+          "Frees the memory that waits to be reused.");
+
+  m.def("same_values",
+        &minimize::same_values,
+        py::arg("a"),
+        py::arg("b"),
+        "Whether two float64 vectors have the same length and the same bits.");
+  m.def("build_info", &minimize::build_info, "What this extension was built with, and for.");
+}

@@ -1,0 +1,120 @@
+"""The bridge between a model's tensors and one flat float64 vector.
+
+Two implementations of one interface: `_C.ParameterBridge` in C++, and
+`PythonBridge`, which gives the same bits slowly. The environment variable
+``PYTORCH_MINIMIZE_BRIDGE`` (``native``, the default, or ``python``) chooses when
+this module is imported and again for each bridge that is made.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pytorch_minimize._python_bridge import PythonBridge, python_same_values
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+__all__ = ["Bridge", "PythonBridge", "make_bridge", "same_values"]
+
+Vector = NDArray[np.float64]
+
+_VARIABLE = "PYTORCH_MINIMIZE_BRIDGE"
+_REBUILD = "pip install --no-build-isolation --no-deps --force-reinstall ."
+
+
+class Bridge(Protocol):
+    """Parameters as one flat float64 vector of `numel` reals.
+
+    The vector holds the distinct tensors of `params` in the order given, each in
+    row-major order; a complex element is two reals. Every method checks all its
+    tensors before it writes the first. Arrays returned are the caller's.
+
+    Raises:
+        TypeError: a dtype that is not one of float16, bfloat16, float32, float64,
+            complex64, complex128; something that is not a tensor or an array.
+        ValueError: a shape, device or memory layout that does not fit.
+        RuntimeError: a parameter resized or converted since the bridge was made.
+    """
+
+    @property
+    def numel(self) -> int: ...
+
+    @property
+    def params(self) -> list[Tensor]: ...
+
+    def flatten_params(self) -> Vector:
+        """The parameters' values."""
+
+    def flatten_grads(self) -> Vector:
+        """The gradients, zeros where a parameter has none."""
+
+    def gradient(self) -> tuple[Vector, bool]:
+        """`flatten_grads()`, and whether all of it is finite."""
+
+    def flatten(self, tensors: Iterable[Tensor | None]) -> Vector:
+        """One tensor of each parameter's shape, zeros for None."""
+
+    def load_params(self, x: Vector) -> None:
+        """Writes x into the parameters, in place."""
+
+    def load_grads(self, x: Vector) -> None:
+        """Writes x into the gradients, in place where they fit, new tensors elsewhere."""
+
+    def unflatten(self, x: Vector) -> list[Tensor]:
+        """x as new contiguous tensors of the parameters' shapes, dtypes and devices."""
+
+    def has_grads(self) -> bool:
+        """Whether any parameter has a gradient."""
+
+    def clear_grads(self) -> None:
+        """Sets every gradient to None."""
+
+    def release(self) -> None:
+        """Frees the memory that waits to be reused."""
+
+
+def _choice() -> str:
+    choice = os.environ.get(_VARIABLE, "native")
+    if choice not in ("native", "python"):
+        raise ValueError(f"{_VARIABLE} must be 'native' or 'python', got {choice!r}")
+    return choice
+
+
+def _load_extension() -> ModuleType:
+    """The C++ extension, once it is known to fit the torch that is running."""
+    try:
+        from pytorch_minimize import _C
+    except ImportError as error:
+        raise ImportError(
+            "the C++ extension of pytorch_minimize is missing, or was built for another torch than "
+            f"{torch.__version__} ({error}). Build it, in the source directory: {_REBUILD}"
+        ) from error
+    built_for = _C.build_info()["torch"]
+    if built_for != torch.__version__:
+        raise ImportError(
+            f"the C++ extension of pytorch_minimize was built for torch {built_for}, but torch "
+            f"{torch.__version__} is running. Rebuild it, in the source directory: {_REBUILD}"
+        )
+    return _C
+
+
+def make_bridge(params: Iterable[Tensor]) -> Bridge:
+    """The bridge over `params` that ``PYTORCH_MINIMIZE_BRIDGE`` asks for."""
+    if _choice() == "python":
+        return PythonBridge(params)
+    bridge: Bridge = _load_extension().ParameterBridge(params)
+    return bridge
+
+
+same_values: Callable[[Vector, Vector], bool] = (
+    python_same_values if _choice() == "python" else _load_extension().same_values
+)
+"""Whether two float64 vectors have the same length and the same bits."""
