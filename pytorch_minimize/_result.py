@@ -1,0 +1,61 @@
+"""The promises about the end of a run: what the parameters, ``.grad`` and ``res`` hold."""
+
+from __future__ import annotations
+
+import math
+import warnings
+
+import numpy as np
+from scipy.optimize import OptimizeResult
+
+from ._arguments import Arguments
+from ._bridge import Bridge, same_values
+from ._objective import Array, Objective
+from ._watch import largest
+
+__all__ = ["finish"]
+
+# A gradient is "not zero relative to the loss's scale" above this share of |loss| per unit of x.
+_STEEP = 1e-2
+
+
+def finish(
+    objective: Objective, res: OptimizeResult, x0: Array, arguments: Arguments
+) -> OptimizeResult:
+    """Set the parameters to ``res.x`` and ``.grad`` to the gradient there; complete ``res``."""
+    x = res.x = np.atleast_1d(np.asarray(res.x, dtype=np.float64))
+    gradient = res.get("grad", res.get("jac"))
+    if not (objective.is_at(x) and objective.has_gradient):
+        objective.load(x)
+        _set_grads(objective.bridge, gradient)
+    res.fun = float(np.asarray(res.fun).reshape(()))
+    res.nonfinite = objective.nonfinite
+    if not math.isfinite(objective.best_value):
+        res.success, res.fun = False, math.nan
+        res.message = "No evaluation gave a finite loss and gradient."
+    elif res.get("success") and same_values(x, x0):
+        _warn_if_steep(res, gradient, arguments)
+    return res
+
+
+def _set_grads(bridge: Bridge, gradient: object) -> None:
+    bridge.clear_grads()
+    if isinstance(gradient, np.ndarray) and gradient.shape == (bridge.numel,):
+        bridge.load_grads(gradient.astype(np.float64, copy=False))
+
+
+def _warn_if_steep(res: OptimizeResult, gradient: object, arguments: Arguments) -> None:
+    """A loss of small scale passes absolute tolerances wherever it is."""
+    row = arguments.row
+    if row is None or not row.tolerances or not isinstance(gradient, np.ndarray):
+        return
+    slope = largest(gradient) * max(1.0, largest(res.x))
+    if slope > _STEEP * abs(res.fun):
+        smaller = ", ".join(f"{name}={slope * 1e-8:.0e}" for name in row.tolerances)
+        warnings.warn(
+            f"{row.name} reports success at its start point, where the loss is {res.fun:.3g} and "
+            f"the gradient is as large as {largest(gradient):.3g}: its tolerances are absolute "
+            f"and this loss is small. Set options=dict({smaller}), or scale the loss up.",
+            RuntimeWarning,
+            stacklevel=2,
+        )
