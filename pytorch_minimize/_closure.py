@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from ._bridge import Bridge
 
@@ -100,6 +101,19 @@ def plain_backward(call: Backward) -> None:
     _original_backward(call.roots, call.seeds, retain_graph=True, inputs=call.inputs)
 
 
+class _SeesAutograd(TorchFunctionMode):
+    """Whether the code inside the block differentiates."""
+
+    autograd = False
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func in (Tensor.backward, torch.autograd.backward, torch.autograd.grad):
+            self.autograd = True
+        return func(*args, **(kwargs or {}))
+
+
 @dataclass
 class ClosureRunner:
     """Runs the user's closure at the parameters' current values.
@@ -117,26 +131,22 @@ class ClosureRunner:
     closure: UserClosure
     bridge: Bridge
     loss_like: Tensor = field(default_factory=lambda: torch.empty((), dtype=torch.float64))
-    _records_graph: bool = True
+    _differentiates: bool | None = None
 
     def value(self) -> float:
         """The loss; for solvers that ask for no gradient.
 
-        No graph is recorded where the closure allows it: it does not if it calls ``backward()``
-        or differentiates inside (physics-informed losses), which shows at the first runs.
+        No graph is recorded, unless the first run shows that the closure differentiates: it calls
+        ``backward()``, or ``torch.autograd.grad`` as physics-informed losses do.
         """
         self.bridge.clear_grads()
-        if not self._records_graph:
-            try:
-                with torch.no_grad():
-                    return self._checked(self.closure())
-            except RuntimeError:
-                self._records_graph = True
-                self.bridge.clear_grads()
-        with torch.enable_grad():
-            value = self._checked(self.closure())
-        self._records_graph = self.bridge.has_grads()
-        return value
+        if self._differentiates is None:
+            with torch.enable_grad(), _SeesAutograd() as seen:
+                value = self._checked(self.closure())
+            self._differentiates = seen.autograd or self.bridge.has_grads()
+            return value
+        with torch.set_grad_enabled(self._differentiates):
+            return self._checked(self.closure())
 
     def value_and_gradient(self) -> float:
         """The loss, and the gradient in the parameters' ``.grad``."""

@@ -25,6 +25,11 @@ _STALL_WINDOW = 10  # iterations over which ``rtol`` is judged
 
 UserCallback = Callable[..., Any]
 
+# scipy looks at the callback's signature at each call of minimize; found so, it costs nothing.
+_SIGNATURE = inspect.Signature(
+    [inspect.Parameter("intermediate_result", inspect.Parameter.POSITIONAL_OR_KEYWORD)]
+)
+
 
 class Watch:
     """Stands by a run: asked before each evaluation, and called back at each iteration.
@@ -59,6 +64,7 @@ class Watch:
         self._previous = x0
         self._last_grad_norm = math.nan
         self.nit = 0
+        self.__signature__ = _SIGNATURE
         self._bar = tqdm(unit="it", dynamic_ncols=True) if settings.progress else None
 
     @property
