@@ -43,7 +43,7 @@ class ModelClosure:
     def __call__(self) -> Tensor:
         self.model.zero_grad()
         loss = self.loss(self.model)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         return loss
 
 
@@ -56,9 +56,7 @@ class Instance:
         minimum: the least loss, where it is known.
     """
 
-    def __init__(
-        self, tensors: Sequence[Tensor], loss: Loss, minimum: float | None = None
-    ) -> None:
+    def __init__(self, tensors: Sequence[Tensor], loss: Loss, minimum: float | None = None) -> None:
         self.model = Model(tensors, loss)
         self.params: list[nn.Parameter] = list(self.model.parameters())
         self.loss = loss
@@ -86,7 +84,8 @@ class Instance:
         def forward_and_backward() -> Tensor:
             return with_model()
 
-        return {1: forward_and_backward, 2: forward, 3: with_model}[form]
+        forms: dict[int, Closure] = {1: forward_and_backward, 2: forward, 3: with_model}
+        return forms[form]
 
     def flat(self, x: Tensor) -> Tensor:
         """The loss as a function of one flat vector, differentiable as often as one likes."""

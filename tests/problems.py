@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -50,7 +51,7 @@ def rosenbrock(dtype: torch.dtype = torch.float64) -> Instance:
 
 
 def _rosenbrock_fun(x: Array) -> float:
-    return sum(100 * (b - a * a) ** 2 + (1 - a) ** 2 for a, b in zip(x, x[1:], strict=False))
+    return float(sum(100 * (b - a * a) ** 2 + (1 - a) ** 2 for a, b in itertools.pairwise(x)))
 
 
 def _rosenbrock_jac(x: Array) -> Array:
@@ -81,7 +82,8 @@ def _quadratic_fun(x: Array) -> float:
 
 
 def _quadratic_jac(x: Array) -> Array:
-    return _Q @ (_D * (_Q @ (x - _CENTRE)))
+    grad: Array = _Q @ (_D * (_Q @ (x - _CENTRE)))
+    return grad
 
 
 # Himmelblau: four minima; two 0-dim parameters.
@@ -96,7 +98,7 @@ def himmelblau(dtype: torch.dtype = torch.float64) -> Instance:
 
 
 def _himmelblau_fun(x: Array) -> float:
-    return (x[0] ** 2 + x[1] - 11) ** 2 + (x[0] + x[1] ** 2 - 7) ** 2
+    return float((x[0] ** 2 + x[1] - 11) ** 2 + (x[0] + x[1] ** 2 - 7) ** 2)
 
 
 def _himmelblau_jac(x: Array) -> Array:
@@ -147,7 +149,9 @@ def signal(dtype: torch.dtype = torch.float64) -> Instance:
         (z,) = tensors
         return (f @ z - s[:, :1]).abs().square().sum() + z.abs().square().square().sum() / 10
 
-    return Instance([torch.full((3, 1), 0.5 - 0.25j, dtype=dtype.to_complex())], loss, SIGNAL_MINIMUM)
+    return Instance(
+        [torch.full((3, 1), 0.5 - 0.25j, dtype=dtype.to_complex())], loss, SIGNAL_MINIMUM
+    )
 
 
 # Multinomial logistic regression of the iris data; regularised, hence strictly convex.
@@ -163,7 +167,9 @@ def logistic(dtype: torch.dtype = torch.float64) -> Instance:
         fit = nn.functional.cross_entropy(inputs @ weight.T + bias, targets)
         return fit + 0.005 * (weight.square().sum() + bias.square().sum())
 
-    return Instance([torch.zeros(3, 4, dtype=dtype), torch.zeros(3, dtype=dtype)], loss, LOGISTIC_MINIMUM)
+    return Instance(
+        [torch.zeros(3, 4, dtype=dtype), torch.zeros(3, dtype=dtype)], loss, LOGISTIC_MINIMUM
+    )
 
 
 # A network with one hidden layer of tanh, fitted to a sine, with weight decay.

@@ -52,6 +52,6 @@ def test_closures_agree_with_the_flat_function(problem: Problem, form: int) -> N
     loss = instance.closure(form)()
     if form == 2:
         assert all(p.grad is None for p in instance.params)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
     assert loss.item() == instance.fun(instance.x0)
     assert np.array_equal(instance.grad, instance.jac(instance.x0))
