@@ -134,7 +134,13 @@ class ClosureRunner:
     _differentiates: bool | None = None
 
     def value(self) -> float:
-        """The loss; for solvers that ask for no gradient.
+        """The loss; for solvers that ask for no gradient."""
+        self.bridge.clear_grads()
+        with torch.enable_grad():
+            return self._checked(self.closure())
+
+    def value_without_graph(self) -> float:
+        """The loss; for solvers that sample a great many points.
 
         No graph is recorded, unless the first run shows that the closure differentiates: it calls
         ``backward()``, or ``torch.autograd.grad`` as physics-informed losses do.
@@ -224,7 +230,8 @@ class ClosureRunner:
     @staticmethod
     def _require_graph(loss: Any) -> None:
         if not isinstance(loss, Tensor) or not loss.requires_grad:
-            kind = "a tensor that requires no grad" if isinstance(loss, Tensor) else "a number"
+            tensor = isinstance(loss, Tensor)
+            kind = "a tensor that requires no grad" if tensor else f"a {type(loss).__name__}"
             raise RuntimeError(
                 f"the method needs a gradient, but the closure called no backward() that reached "
                 f"a parameter and returned {kind}. Return a loss that depends on the parameters "

@@ -49,7 +49,7 @@ class ScipyOptimizer(torch.optim.Optimizer):
         history: what each iteration came to, over all steps.
     """
 
-    res: OptimizeResult | None
+    res: OptimizeResult
     profile: Profile
 
     def __init__(

@@ -15,14 +15,18 @@ from ._watch import largest
 
 __all__ = ["finish"]
 
-# A gradient is "not zero relative to the loss's scale" above this share of |loss| per unit of x.
-_STEEP = 1e-2
+# If the loss fell to zero as a parabola does, the minimum would be 2 |loss| / |gradient| away. A
+# point is neither solved nor flat where that is between these, in units of the larger of 1 and |x|.
+_SOLVED, _FLAT = 1e-3, 1e2
 
 
 def finish(
     objective: Objective, res: OptimizeResult, x0: Array, arguments: Arguments
 ) -> OptimizeResult:
     """Set the parameters to ``res.x`` and ``.grad`` to the gradient there; complete ``res``."""
+    if not math.isfinite(objective.best_value):
+        res.x, res.fun, res.success = objective.best_x, math.nan, False
+        res.message = "No evaluation gave a finite loss and gradient."
     x = res.x = np.atleast_1d(np.asarray(res.x, dtype=np.float64))
     gradient = res.get("grad", res.get("jac"))
     if not (objective.is_at(x) and objective.has_gradient):
@@ -30,10 +34,7 @@ def finish(
         _set_grads(objective.bridge, gradient)
     res.fun = float(np.asarray(res.fun).reshape(()))
     res.nonfinite = objective.nonfinite
-    if not math.isfinite(objective.best_value):
-        res.success, res.fun = False, math.nan
-        res.message = "No evaluation gave a finite loss and gradient."
-    elif res.get("success") and same_values(x, x0):
+    if res.get("success") and same_values(x, x0):
         _warn_if_steep(res, gradient, arguments)
     return res
 
@@ -49,12 +50,13 @@ def _warn_if_steep(res: OptimizeResult, gradient: object, arguments: Arguments) 
     row = arguments.row
     if row is None or not row.tolerances or not isinstance(gradient, np.ndarray):
         return
-    slope = largest(gradient) * max(1.0, largest(res.x))
-    if slope > _STEEP * abs(res.fun):
+    slope = max(largest(gradient), np.finfo(np.float64).tiny)
+    distance = 2.0 * abs(res.fun) / slope / max(1.0, largest(res.x))
+    if _SOLVED < distance < _FLAT:
         smaller = ", ".join(f"{name}={slope * 1e-8:.0e}" for name in row.tolerances)
         warnings.warn(
             f"{row.name} reports success at its start point, where the loss is {res.fun:.3g} and "
-            f"the gradient is as large as {largest(gradient):.3g}: its tolerances are absolute "
+            f"the gradient is as large as {slope:.3g}: its tolerances are absolute "
             f"and this loss is small. Set options=dict({smaller}), or scale the loss up.",
             RuntimeWarning,
             stacklevel=2,

@@ -46,12 +46,11 @@ class ScipyBlasThreads:
 
     def __init__(self, threads: int | None) -> None:
         self._threads = threads
-        self._held: list[tuple[LibController, int]] = []
+        self._libraries: tuple[LibController, ...] = ()
+        self._users: list[int] = []
 
     def __enter__(self) -> ScipyBlasThreads:
-        if self._threads is not None:
-            users = [(lib, lib.get_num_threads()) for lib in _scipy_blas()]
-            self._held = [(lib, number) for lib, number in users if number != self._threads]
+        self._libraries = () if self._threads is None else _scipy_blas()
         self.hold()
         return self
 
@@ -62,14 +61,15 @@ class ScipyBlasThreads:
         trace: TracebackType | None,
     ) -> None:
         self.release()
-        self._held = []
+        self._libraries = ()
 
     def hold(self) -> None:
-        """Before scipy goes on: its BLAS gets ``threads``."""
-        for lib, _ in self._held:
+        """Before scipy goes on: its BLAS gets ``threads``, whatever the user's code set it to."""
+        self._users = [lib.get_num_threads() for lib in self._libraries]
+        for lib in self._libraries:
             lib.set_num_threads(self._threads)
 
     def release(self) -> None:
         """Before the user's code runs: their own setting."""
-        for lib, number in self._held:
+        for lib, number in zip(self._libraries, self._users, strict=True):
             lib.set_num_threads(number)
