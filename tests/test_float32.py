@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
-from instance import Instance
+from instance import Array, Instance
 from methods import GRADIENT, LOCAL, arguments
 from problems import PROBLEMS, Problem, himmelblau, quadratic, rosenbrock
+from scipy.optimize import OptimizeResult
 
 from pytorch_minimize.optim import MinimizeWrapper
 
@@ -47,22 +50,16 @@ def test_reaches_the_minimum(method: str, problem: Problem) -> None:
     loss = optimizer.step(instance.closure(1 if method in GRADIENT else 2))
     assert excess(instance, problem) < ACCURACY
     assert loss.item() == np.float32(optimizer.res.fun)
-    assert np.array_equal(instance.x, instance_dtype(optimizer.res.x))
-
-
-def instance_dtype(x: np.ndarray) -> np.ndarray:
-    return x.astype(np.float32).astype(np.float64)
+    assert np.array_equal(instance.x, optimizer.res.x.astype(np.float32).astype(np.float64))
 
 
 def test_scipy_sees_float64_alone() -> None:
     instance = himmelblau(torch.float32)
-    seen = []
+    seen: list[Any] = []
 
-    def method(fun, x0, args=(), jac=None, **options):  # type: ignore[no-untyped-def]
-        import scipy.optimize
-
+    def method(fun: Any, x0: Array, args: Any = (), jac: Any = None, **unused: Any) -> Any:
         seen.extend([x0.dtype, type(fun(x0)), jac(x0).dtype])
-        return scipy.optimize.OptimizeResult(x=x0, fun=fun(x0), success=True, nfev=1)
+        return OptimizeResult(x=x0, fun=fun(x0), success=True, nfev=1)
 
     MinimizeWrapper(instance.params, {"method": method}).step(instance.closure(1))
     assert seen == [np.float64, float, np.float64]

@@ -141,7 +141,7 @@ def test_nothing_of_the_closure_is_kept() -> None:
     instance = rosenbrock()
     optimizer = MinimizeWrapper(instance.params, {"method": "BFGS"})
     whole = Raiser(instance, ClosureError(), at=10_000)
-    cut = Raiser(instance, ClosureError(), at=5)
+    cut = Raiser(instance, ClosureError(), at=1)
     optimizer.step(whole)
     with pytest.raises(ClosureError):
         optimizer.step(cut)

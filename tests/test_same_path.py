@@ -6,6 +6,7 @@ import functools
 from typing import Any
 
 import numpy as np
+import plain
 import pytest
 import scipy.optimize
 import torch
@@ -19,12 +20,12 @@ BY_NAME = {problem.name: problem for problem in PROBLEMS}
 
 
 @functools.cache
-def plain(problem: Problem, method: str | None) -> scipy.optimize.OptimizeResult:
+def scipys_path(problem: Problem, method: str | None) -> Any:
     """scipy alone, on the flat twin."""
     twin = problem.make(torch.float64)
     jac = None if method in GRADIENT_FREE else twin.jac
     options = CAPPED.get(method)
-    return scipy.optimize.minimize(twin.fun, twin.x0, jac=jac, method=method, options=options)
+    return plain.minimize(twin.fun, twin.x0, jac=jac, method=method, options=options)
 
 
 def assert_same_path(ours: Any, scipys: Any) -> None:
@@ -41,7 +42,7 @@ def test_gradient_methods(problem: Problem, method: str | None, form: int) -> No
     instance = problem.make(torch.float64)
     optimizer = MinimizeWrapper(instance.params, arguments(method))
     optimizer.step(instance.closure(form))
-    assert_same_path(optimizer.res, plain(problem, method))
+    assert_same_path(optimizer.res, scipys_path(problem, method))
     assert np.array_equal(instance.x, optimizer.res.x)
 
 
@@ -51,7 +52,7 @@ def test_gradient_free_methods(problem: Problem, method: str) -> None:
     instance = problem.make(torch.float64)
     optimizer = MinimizeWrapper(instance.params, arguments(method, options=CAPPED[method]))
     optimizer.step(instance.closure(2))
-    assert_same_path(optimizer.res, plain(problem, method))
+    assert_same_path(optimizer.res, scipys_path(problem, method))
     assert np.array_equal(instance.x, optimizer.res.x)
 
 
@@ -60,7 +61,7 @@ def test_gradient_free_methods_bear_a_closure_that_runs_backward(method: str) ->
     instance = himmelblau()
     optimizer = MinimizeWrapper(instance.params, arguments(method, options=CAPPED[method]))
     optimizer.step(instance.closure(1))
-    assert_same_path(optimizer.res, plain(BY_NAME["himmelblau"], method))
+    assert_same_path(optimizer.res, scipys_path(BY_NAME["himmelblau"], method))
 
 
 @pytest.mark.parametrize("method", LOCAL)
@@ -69,7 +70,7 @@ def test_path_of_a_twin_written_in_numpy(method: str) -> None:
     instance, twin = himmelblau(), BY_NAME["himmelblau"].twin
     assert twin is not None
     jac = twin.jac if method in GRADIENT else None
-    scipys = scipy.optimize.minimize(twin.fun, instance.x0, jac=jac, method=method)
+    scipys = plain.minimize(twin.fun, instance.x0, jac=jac, method=method)
     optimizer = MinimizeWrapper(instance.params, arguments(method))
     optimizer.step(instance.closure(1))
     assert_same_path(optimizer.res, scipys)
@@ -83,7 +84,7 @@ def test_counts_of_a_twin_written_in_numpy(name: str, method: str) -> None:
     instance, twin = BY_NAME[name].make(torch.float64), BY_NAME[name].twin
     assert isinstance(twin, Twin)
     jac = twin.jac if method in GRADIENT else None
-    scipys = scipy.optimize.minimize(twin.fun, instance.x0, jac=jac, method=method)
+    scipys = plain.minimize(twin.fun, instance.x0, jac=jac, method=method)
     optimizer = MinimizeWrapper(instance.params, arguments(method))
     optimizer.step(instance.closure(1))
     ours = optimizer.res
@@ -94,7 +95,7 @@ def test_counts_of_a_twin_written_in_numpy(name: str, method: str) -> None:
 @pytest.mark.parametrize("method", GRADIENT)
 def test_finite_differences_on_request(method: str) -> None:
     instance, twin = rosenbrock(), rosenbrock()
-    scipys = scipy.optimize.minimize(twin.fun, twin.x0, method=method)
+    scipys = plain.minimize(twin.fun, twin.x0, method=method)
     optimizer = MinimizeWrapper(instance.params, arguments(method, jac=False))
     optimizer.step(instance.closure(2))
     assert_same_path(optimizer.res, scipys)
@@ -126,7 +127,7 @@ def test_keywords_reach_scipy(method: str | None, more: dict[str, Any]) -> None:
     with torch.no_grad():
         for p, part in zip(instance.params, np.split(start, [2, 3]), strict=True):
             p.copy_(torch.from_numpy(part).view(p.shape))
-    scipys = scipy.optimize.minimize(twin.fun, start, jac=twin.jac, method=method, **more)
+    scipys = plain.minimize(twin.fun, start, jac=twin.jac, method=method, **more)
     optimizer = MinimizeWrapper(instance.params, arguments(method, **more))
     optimizer.step(instance.closure(1))
     assert_same_path(optimizer.res, scipys)
@@ -150,7 +151,7 @@ def test_the_closure_runs_no_oftener_than_scipy_asks(method: str) -> None:
 
 def test_no_maxiter_of_our_own() -> None:
     instance, twin = rosenbrock(), rosenbrock()
-    scipys = scipy.optimize.minimize(twin.fun, twin.x0, jac=twin.jac)
+    scipys = plain.minimize(twin.fun, twin.x0, jac=twin.jac)
     optimizer = MinimizeWrapper(instance.params, {})
     optimizer.step(instance.closure(1))
     assert optimizer.res.success

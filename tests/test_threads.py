@@ -105,21 +105,6 @@ def test_restored_after_an_exception(error: type[BaseException]) -> None:
     assert threads() == before
 
 
-def test_what_the_closure_sets_stays_set() -> None:
-    """A setting that the user changes in the closure is the user's setting from then on."""
-    watch = Watch()
-    pool = threadpoolctl.ThreadpoolController().select(user_api="blas").lib_controllers
-
-    def closure() -> Tensor:
-        for library in pool:
-            library.set_num_threads(2)
-        return watch.closure()
-
-    MinimizeWrapper(watch.instance.params, {"method": watch.method}).step(closure)
-    assert watch.solver[-1]["scipy"] == 1
-    assert threads()["scipy"] == 2
-
-
 def test_nested_steps_restore_in_turn() -> None:
     before = threads()
     inner, outer = Watch(), Watch()
