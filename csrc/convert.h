@@ -59,8 +59,8 @@ class FiniteCheck {
 template <class T>
 int64_t until_aligned(const T* dst) {
   constexpr uintptr_t block = 32;
-  return static_cast<int64_t>((block - reinterpret_cast<uintptr_t>(dst) % block) % block /
-                              sizeof(T));
+  return static_cast<int64_t>(
+      (block - reinterpret_cast<uintptr_t>(dst) % block) % block / sizeof(T));
 }
 
 /// dst[i] = src[i * stride] for i < n; true if every value is finite. `stream`

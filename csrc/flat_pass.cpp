@@ -134,10 +134,9 @@ void FlatPass::write(const at::Tensor& tensor) {
 
 template <class Copy>
 void FlatPass::for_each_run(int64_t begin, int64_t end, const Copy& copy) const {
-  const auto* piece =
-      std::upper_bound(pieces_.begin(), pieces_.end(), begin, [](int64_t at, const Piece& p) {
-        return at < p.begin;
-      });
+  const auto* piece = std::upper_bound(
+      pieces_.begin(), pieces_.end(), begin,
+      [](int64_t at, const Piece& p) { return at < p.begin; });
   for (--piece; begin < end; ++piece) {
     const int64_t piece_end = piece + 1 == pieces_.end() ? end_ : piece[1].begin;
     const int64_t n = std::min(end, piece_end) - begin;

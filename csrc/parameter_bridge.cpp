@@ -35,10 +35,8 @@ ParameterBridge::ParameterBridge(const std::vector<at::Tensor>& params) {
   check_no_overlap(params_);
 }
 
-void ParameterBridge::read_fitting(const char* what,
-                                   size_t i,
-                                   const at::Tensor& tensor,
-                                   FlatPass& pass) const {
+void ParameterBridge::read_fitting(
+    const char* what, size_t i, const at::Tensor& tensor, FlatPass& pass) const {
   if (!tensor.defined()) {
     pass.zeros(specs_[i].reals);
     return;
@@ -73,12 +71,9 @@ FlatPass ParameterBridge::reading_grads() const {
 }
 
 FlatPass ParameterBridge::reading(at::TensorList tensors) const {
-  TORCH_CHECK_VALUE(tensors.size() == params_.size(),
-                    "expected one tensor for each of the ",
-                    params_.size(),
-                    " distinct parameters, got ",
-                    tensors.size(),
-                    ".");
+  TORCH_CHECK_VALUE(
+      tensors.size() == params_.size(), "expected one tensor for each of the ", params_.size(),
+      " distinct parameters, got ", tensors.size(), ".");
   FlatPass pass(numel_, params_.size());
   for (size_t i = 0; i < params_.size(); ++i) {
     read_fitting("tensor", i, tensors[i], pass);
