@@ -27,12 +27,10 @@ std::vector<at::Tensor> to_tensors(const py::iterable& items, bool none_is_zeros
       tensors.emplace_back();
       continue;
     }
-    TORCH_CHECK_TYPE(caster.load(item, false),
-                     "expected a list of tensors, got ",
-                     std::string(py::str(py::type::of(item).attr("__name__"))),
-                     " at position ",
-                     tensors.size(),
-                     ".");
+    TORCH_CHECK_TYPE(
+        caster.load(item, false), "expected a list of tensors, got ",
+        std::string(py::str(py::type::of(item).attr("__name__"))), " at position ", tensors.size(),
+        ".");
     tensors.push_back(py::detail::cast_op<at::Tensor>(caster));
   }
   return tensors;
@@ -116,12 +114,10 @@ PYBIND11_MODULE(_C, m) {
   py::class_<PyBridge>(m, "ParameterBridge", minimize::kBridgeDoc)
       .def(py::init<const py::iterable&>(), py::arg("params"))
       .def_property_readonly(
-          "numel",
-          [](const PyBridge& self) { return self.bridge.numel(); },
+          "numel", [](const PyBridge& self) { return self.bridge.numel(); },
           "Reals in the flat vector.")
       .def_property_readonly(
-          "params",
-          [](const PyBridge& self) { return self.bridge.params(); },
+          "params", [](const PyBridge& self) { return self.bridge.params(); },
           "The distinct tensors.")
       .def(
           "flatten_params",
@@ -132,8 +128,7 @@ PYBIND11_MODULE(_C, m) {
           [](const PyBridge& self) { return self.gather(self.bridge.reading_grads()).first; },
           "The gradients as a new vector, zeros where there is none.")
       .def(
-          "gradient",
-          [](const PyBridge& self) { return self.gather(self.bridge.reading_grads()); },
+          "gradient", [](const PyBridge& self) { return self.gather(self.bridge.reading_grads()); },
           "flatten_grads(), and whether all of it is finite.")
       .def(
           "flatten",
@@ -147,8 +142,7 @@ PYBIND11_MODULE(_C, m) {
           [](const PyBridge& self, py::handle x) {
             self.scatter(self.input(x), self.bridge.writing_params());
           },
-          py::arg("x"),
-          "Writes a vector into the parameters, in place.")
+          py::arg("x"), "Writes a vector into the parameters, in place.")
       .def(
           "load_grads",
           [](const PyBridge& self, py::handle x) {
@@ -160,25 +154,19 @@ PYBIND11_MODULE(_C, m) {
       .def(
           "unflatten",
           [](const PyBridge& self, py::handle x) { return self.unflatten(self.input(x)); },
-          py::arg("x"),
-          "A vector as new tensors of the parameters' shapes, dtypes and devices.")
+          py::arg("x"), "A vector as new tensors of the parameters' shapes, dtypes and devices.")
       .def(
-          "has_grads",
-          [](const PyBridge& self) { return self.bridge.has_grads(); },
+          "has_grads", [](const PyBridge& self) { return self.bridge.has_grads(); },
           "Whether any parameter has a gradient.")
       .def(
-          "clear_grads",
-          [](const PyBridge& self) { self.bridge.clear_grads(); },
+          "clear_grads", [](const PyBridge& self) { self.bridge.clear_grads(); },
           "Sets every gradient to None.")
       .def(
-          "release",
-          [](const PyBridge& self) { self.pool->release(); },
+          "release", [](const PyBridge& self) { self.pool->release(); },
           "Frees the memory that waits to be reused.");
 
-  m.def("same_values",
-        &minimize::same_values,
-        py::arg("a"),
-        py::arg("b"),
-        "Whether two float64 vectors have the same length and the same bits.");
+  m.def(
+      "same_values", &minimize::same_values, py::arg("a"), py::arg("b"),
+      "Whether two float64 vectors have the same length and the same bits.");
   m.def("build_info", &minimize::build_info, "What this extension was built with, and for.");
 }

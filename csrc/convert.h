@@ -1,7 +1,8 @@
 #pragma once
 
 // Loops between a tensor's memory and float64, on raw pointers. The conversions
-// are those of Tensor::copy_: a half goes through float both ways.
+// are those of Tensor::copy_, a NaN's payload aside: float64 to a half and back
+// goes through float32.
 
 #include <c10/util/BFloat16.h>
 #include <c10/util/Half.h>
@@ -10,10 +11,15 @@
 #include <cstring>
 #include <type_traits>
 
+#if defined(__x86_64__) && defined(__GNUC__)
+#define MINIMIZE_AVX2 1
+#include "convert_avx2.h"
+#endif
+
 namespace minimize {
 
 template <class T>
-inline double to_double(T value) {
+double to_double(T value) {
   if constexpr (std::is_same_v<T, double>) {
     return value;
   } else {
@@ -22,7 +28,7 @@ inline double to_double(T value) {
 }
 
 template <class T>
-inline T from_double(double value) {
+T from_double(double value) {
   if constexpr (std::is_same_v<T, double>) {
     return value;
   } else {
@@ -49,36 +55,67 @@ class FiniteCheck {
   uint64_t carry_ = 0;
 };
 
-/// dst[i] = src[i * stride]; true if every value is finite.
+/// Elements until `dst` is at a multiple of 32 bytes, where streaming may start.
 template <class T>
-bool read_run(const T* src, int64_t stride, int64_t n, double* dst) {
+int64_t until_aligned(const T* dst) {
+  constexpr uintptr_t block = 32;
+  return static_cast<int64_t>(
+      (block - reinterpret_cast<uintptr_t>(dst) % block) % block / sizeof(T));
+}
+
+/// dst[i] = src[i * stride] for i < n; true if every value is finite. `stream`
+/// says that dst is too large for the caches, so that they need not hold it.
+template <class T>
+bool read_run(const T* src, int64_t stride, int64_t n, double* dst, bool stream) {
   FiniteCheck check;
-  if (stride == 1) {
-    for (int64_t i = 0; i < n; ++i) {
-      dst[i] = to_double(src[i]);
-      check.see(dst[i]);
-    }
-  } else {
-    for (int64_t i = 0; i < n; ++i) {
+  const auto one_by_one = [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
       dst[i] = to_double(src[i * stride]);
       check.see(dst[i]);
     }
+  };
+  bool finite = true;
+  int64_t done = 0;
+#ifdef MINIMIZE_AVX2
+  if (stride == 1 && n >= avx2::kMinimum && avx2::is_available()) {
+    if (stream) {
+      done = until_aligned(dst);
+      one_by_one(0, done);
+      done += avx2::read<true>(src + done, n - done, dst + done, finite);
+    } else {
+      done = avx2::read<false>(src, n, dst, finite);
+    }
   }
-  return check.finite();
+#else
+  (void)stream;
+#endif
+  one_by_one(done, n);
+  return finite && check.finite();
 }
 
-/// dst[i * stride] = src[i].
+/// dst[i * stride] = src[i] for i < n.
 template <class T>
-void write_run(const double* src, int64_t n, T* dst, int64_t stride) {
-  if (stride == 1) {
-    for (int64_t i = 0; i < n; ++i) {
-      dst[i] = from_double<T>(src[i]);
-    }
-  } else {
-    for (int64_t i = 0; i < n; ++i) {
+void write_run(const double* src, int64_t n, T* dst, int64_t stride, bool stream) {
+  const auto one_by_one = [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
       dst[i * stride] = from_double<T>(src[i]);
     }
+  };
+  int64_t done = 0;
+#ifdef MINIMIZE_AVX2
+  if (stride == 1 && n >= avx2::kMinimum && avx2::is_available()) {
+    if (stream) {
+      done = until_aligned(dst);
+      one_by_one(0, done);
+      done += avx2::write<true>(src + done, n - done, dst + done);
+    } else {
+      done = avx2::write<false>(src, n, dst);
+    }
   }
+#else
+  (void)stream;
+#endif
+  one_by_one(done, n);
 }
 
 }  // namespace minimize

@@ -83,19 +83,13 @@ void FlatPool::release() {
 }
 
 FlatInput::FlatInput(py::handle x, int64_t numel) {
-  TORCH_CHECK_TYPE(py::isinstance<py::array_t<double>>(x),
-                   "x must be a float64 array of shape (",
-                   numel,
-                   ",), got ",
-                   describe(x),
-                   ".");
+  TORCH_CHECK_TYPE(
+      py::isinstance<py::array_t<double>>(x), "x must be a float64 array of shape (", numel,
+      ",), got ", describe(x), ".");
   array_ = py::reinterpret_borrow<py::array>(x);
-  TORCH_CHECK_VALUE(array_.ndim() == 1 && array_.shape(0) == numel,
-                    "x must be a float64 array of shape (",
-                    numel,
-                    ",), got ",
-                    describe(x),
-                    ".");
+  TORCH_CHECK_VALUE(
+      array_.ndim() == 1 && array_.shape(0) == numel, "x must be a float64 array of shape (", numel,
+      ",), got ", describe(x), ".");
   constexpr int contiguous = py::array::c_style;
   constexpr int aligned = py::detail::npy_api::NPY_ARRAY_ALIGNED_;
   if ((array_.flags() & (contiguous | aligned)) != (contiguous | aligned)) {
@@ -105,12 +99,9 @@ FlatInput::FlatInput(py::handle x, int64_t numel) {
 }
 
 bool same_values(py::handle a, py::handle b) {
-  TORCH_CHECK_TYPE(is_vector(a) && is_vector(b),
-                   "expected two one-dimensional float64 arrays, got ",
-                   describe(a),
-                   " and ",
-                   describe(b),
-                   ".");
+  TORCH_CHECK_TYPE(
+      is_vector(a) && is_vector(b), "expected two one-dimensional float64 arrays, got ",
+      describe(a), " and ", describe(b), ".");
   const auto size = py::reinterpret_borrow<py::array>(a).size();
   if (size != py::reinterpret_borrow<py::array>(b).size()) {
     return false;

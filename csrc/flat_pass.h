@@ -11,8 +11,8 @@ namespace minimize {
 /// waiting for the GIL again, would cost more than the pass itself.
 constexpr int64_t kSerialReals = 1 << 16;
 
-/// One crossing between tensors and the flat float64 vector: a list of pieces of
-/// memory in flat order, collected first, then copied with no further checks.
+/// One crossing between tensors and the flat float64 vector: pieces of memory in
+/// flat order, collected first, then copied with no further checks.
 ///
 /// Work is cut by elements of the flat vector, not by tensors. Memory on another
 /// device goes through a tensor on the host, which is the slow but general route.
@@ -25,10 +25,10 @@ class FlatPass {
   void read(const at::Tensor& tensor);
   /// The same for a temporary, which the pass keeps.
   void read_owned(at::Tensor tensor);
-  /// Appends a strided tensor on any device, to be written.
-  void write(const at::Tensor& tensor);
   /// Appends `numel` zeros, to be read.
   void zeros(int64_t numel);
+  /// Appends a strided tensor on any device, to be written.
+  void write(const at::Tensor& tensor);
 
   /// Tensors into out[0, numel); true if every value is finite.
   bool gather(double* out) const;
@@ -47,15 +47,16 @@ class FlatPass {
     at::Tensor host;
   };
 
-  void append(const at::Tensor& host, void* data);
+  void append(const c10::TensorImpl& host, const void* memory);
+  bool shares_memory_with(const double* x) const;
   template <class Copy>
-  void for_each_piece(int64_t begin, int64_t end, const Copy& copy) const;
+  void for_each_run(int64_t begin, int64_t end, const Copy& copy) const;
 
   int64_t numel_;
   int64_t end_ = 0;
   c10::SmallVector<Piece, 8> pieces_;
-  c10::SmallVector<at::Tensor, 0> held_;  // what must stay alive while the GIL is released
-  c10::SmallVector<const c10::TensorImpl*, 0> written_;
+  c10::SmallVector<c10::TensorImpl*, 8> written_;
+  c10::SmallVector<at::Tensor, 0> held_;  // what must outlive a pass without the GIL
   c10::SmallVector<Staged, 0> staged_;
 };
 

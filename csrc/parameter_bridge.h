@@ -1,5 +1,6 @@
 #pragma once
 
+#include "checks.h"
 #include "flat_pass.h"
 
 #include <ATen/core/Tensor.h>
@@ -45,20 +46,10 @@ class ParameterBridge {
   void clear_grads() const;
 
  private:
-  /// What a parameter was when the bridge was made.
-  struct Spec {
-    c10::SmallVector<int64_t, 4> sizes;
-    c10::Device device;
-    c10::ScalarType dtype;
-    int64_t reals;
-  };
+  void read_fitting(const char* what, size_t i, const at::Tensor& tensor, FlatPass& pass) const;
 
-  void check_param(size_t i) const;
-  void check_fits(size_t i, const at::Tensor& tensor, const char* what) const;
-  void read_fitting(size_t i, const at::Tensor& tensor, const char* what, FlatPass& pass) const;
-
-  std::vector<at::Tensor> params_;
-  std::vector<Spec> specs_;
+  std::vector<at::Tensor> params_;  // distinct
+  std::vector<Spec> specs_;         // of params_
   int64_t numel_ = 0;
 };
 

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.parameter import is_lazy
 
 from pytorch_minimize._python_bridge import PythonBridge, python_same_values
 
@@ -107,7 +108,24 @@ def _load_extension() -> ModuleType:
 
 
 def make_bridge(params: Iterable[Tensor]) -> Bridge:
-    """The bridge over `params` that ``PYTORCH_MINIMIZE_BRIDGE`` asks for."""
+    """The bridge over `params` that ``PYTORCH_MINIMIZE_BRIDGE`` asks for.
+
+    >>> bridge = make_bridge([torch.tensor([[1.0, 2.0]]), torch.tensor(3 + 4j)])
+    >>> bridge.flatten_params()
+    array([1., 2., 3., 4.])
+
+    Raises:
+        TypeError, ValueError: parameters that cannot be variables; see `Bridge`.
+    """
+    if isinstance(params, Tensor) or not isinstance(params, Iterable):
+        raise TypeError(f"expected a list of tensors, got a single {type(params).__name__}.")
+    params = list(params)
+    for i, param in enumerate(params):
+        if is_lazy(param):
+            raise ValueError(
+                f"parameter {i} belongs to a lazy module and has no shape yet; "
+                "run the model once before making the optimizer."
+            )
     if _choice() == "python":
         return PythonBridge(params)
     bridge: Bridge = _load_extension().ParameterBridge(params)

@@ -122,10 +122,13 @@ class PythonBridge:
         """x as tensors of the parameters' shapes, in float64 or complex128."""
         begin = 0
         for (shape, dtype, _), reals in zip(self._specs, self._reals, strict=True):
-            value = torch.from_numpy(x[begin : begin + reals])
+            part = x[begin : begin + reals]
             begin += reals
             if dtype.is_complex:
-                value = torch.view_as_complex(value.view(-1, 2))
+                # A copy, because torch reads a complex128 at multiples of 16 bytes only.
+                value = torch.view_as_complex(torch.from_numpy(part.copy()).view(-1, 2))
+            else:
+                value = torch.from_numpy(part)
             yield value.view(shape)
 
     def _check_params(self) -> None:

@@ -37,7 +37,7 @@ def check_can_be_variable(i: int, param: Tensor) -> None:
         raise ValueError(
             f"parameter {i} is on the meta device and has no values; materialise it first."
         )
-    if param.layout != torch.strided:
+    if param.layout != torch.strided or param.is_nested:
         raise ValueError(
             f"parameter {i} is not strided; expected a dense tensor (see Tensor.to_dense)."
         )
@@ -79,7 +79,7 @@ def check_unchanged(
             f"parameter {i} had shape {list(shape)} when the bridge was made and has "
             f"{list(param.shape)} now; make a new optimizer after resizing a parameter."
         )
-    if param.dtype != dtype or param.device != device or not has_memory(param):
+    if param.dtype != dtype or param.device != device or param.layout != torch.strided:
         raise RuntimeError(
             f"parameter {i} was a plain {_name(dtype)} tensor on {device} when the bridge was made "
             f"and is {_name(param.dtype)} on {param.device} now; make a new optimizer after "
@@ -107,13 +107,12 @@ def check_fits(
 
 
 def check_vector(x: Any, numel: int) -> NDArray[np.float64]:
-    """x as a contiguous array that torch can share."""
-    message = f"x must be a float64 array of shape ({numel},), got {_describe(x)}."
-    if not isinstance(x, np.ndarray) or x.dtype != np.dtype(np.float64):
-        raise TypeError(message)
-    if x.shape != (numel,):
-        raise ValueError(message)
-    return np.require(x, requirements=["C", "ALIGNED", "WRITEABLE"])
+    """x as an array that torch can read, and that is no view of the parameters."""
+    is_float64 = isinstance(x, np.ndarray) and x.dtype == np.dtype(np.float64)
+    if not is_float64 or x.shape != (numel,):
+        message = f"x must be a float64 array of shape ({numel},), got {_describe(x)}."
+        raise ValueError(message) if is_float64 else TypeError(message)
+    return np.require(x, requirements=["C", "ALIGNED", "WRITEABLE", "OWNDATA"])
 
 
 def check_vectors(a: object, b: object) -> None:
@@ -127,10 +126,14 @@ def check_vectors(a: object, b: object) -> None:
 
 def has_memory(tensor: Tensor) -> bool:
     """Whether the tensor's elements are where its data pointer and strides say."""
-    if tensor.layout != torch.strided or tensor.is_meta:
+    dispatches = type(tensor).__torch_dispatch__ is not Tensor.__torch_dispatch__
+    if tensor.layout != torch.strided or tensor.is_meta or dispatches:
         return False
-    dispatch = type(tensor).__torch_dispatch__
-    return dispatch is Tensor.__torch_dispatch__ and not tensor._is_zerotensor()
+    try:
+        tensor.data_ptr()
+    except RuntimeError:  # inside a function transform
+        return False
+    return True
 
 
 def find_overlap(tensors: list[Tensor]) -> tuple[int, int] | None:

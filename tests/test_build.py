@@ -1,0 +1,94 @@
+"""The extension that is imported: what it was built for, and what it loads."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from pytorch_minimize import _C
+
+REBUILD = "pip install --no-build-isolation --no-deps --force-reinstall ."
+
+
+def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_build_info() -> None:
+    info = _C.build_info()
+    assert info["torch"] == torch.__version__
+    assert info["cuda"] is None
+    assert isinstance(info["compiler"], str)
+    assert isinstance(info["debug"], bool)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="built without OpenMP elsewhere")
+def test_torchs_openmp_is_the_only_one() -> None:
+    assert _C.build_info()["openmp"] is True
+    code = """
+import torch
+from pytorch_minimize import _C
+torch.set_num_threads(2)
+bridge = _C.ParameterBridge([torch.zeros(1_000_000)])
+bridge.flatten_params()
+lines = open("/proc/self/maps").read().splitlines()
+print(*{path for path in (line.split()[-1] for line in lines) if "omp" in path.split("/")[-1]})
+"""
+    result = run(code)
+    assert result.returncode == 0, result.stderr
+    libraries = [name for name in result.stdout.split() if ".so" in name]
+    assert len(libraries) == 1
+
+
+def test_a_build_for_another_torch_is_refused() -> None:
+    result = run("import torch; torch.__version__ = '2.0.1'; import pytorch_minimize")
+    assert result.returncode != 0
+    message = result.stderr.splitlines()[-1]
+    assert message.startswith("ImportError: ")
+    assert f"was built for torch {torch.__version__}, but torch 2.0.1 is running" in message
+    assert message.endswith(REBUILD)
+
+
+def test_a_missing_build_is_refused() -> None:
+    result = run("import sys; sys.modules['pytorch_minimize._C'] = None; import pytorch_minimize")
+    assert result.returncode != 0
+    message = result.stderr.splitlines()[-1]
+    assert message.startswith("ImportError: the C++ extension of pytorch_minimize is missing")
+    assert message.endswith(REBUILD)
+
+
+def test_the_python_bridge_needs_no_build() -> None:
+    code = """
+import sys
+sys.modules["pytorch_minimize._C"] = None
+import torch
+from pytorch_minimize._bridge import make_bridge
+print(type(make_bridge([torch.ones(2)])).__name__)
+"""
+    result = run(code, PYTORCH_MINIMIZE_BRIDGE="python")
+    assert result.stdout.strip() == "PythonBridge", result.stderr
+
+
+def test_an_unknown_bridge_is_refused() -> None:
+    result = run("import pytorch_minimize", PYTORCH_MINIMIZE_BRIDGE="fast")
+    assert "PYTORCH_MINIMIZE_BRIDGE must be 'native' or 'python', got 'fast'" in result.stderr
+
+
+def test_the_stub_names_what_the_extension_has() -> None:
+    stub = (Path(_C.__file__).parent / "_C.pyi").read_text()
+    for owner in (_C, _C.ParameterBridge):
+        for name in vars(owner):
+            if not name.startswith("_"):
+                assert f" {name}" in stub, name
