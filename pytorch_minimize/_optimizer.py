@@ -16,6 +16,7 @@ from ._arguments import Arguments
 from ._bridge import Bridge, make_bridge
 from ._checkpoint import Checkpoint
 from ._closure import ClosureRunner, UserClosure
+from ._curved_objective import CurvedObjective, make_objective
 from ._history import History
 from ._log import log_end, log_start
 from ._objective import Array, Objective
@@ -23,7 +24,6 @@ from ._profile import Profile
 from ._result import finish
 from ._settings import Settings
 from ._stopping import Stopped
-from ._threads import ScipyBlasThreads
 from ._warm_start import usable_inverse
 from ._watch import Watch
 
@@ -185,6 +185,7 @@ class ScipyOptimizer(torch.optim.Optimizer):
             raise
         finally:
             self._objective = None
+            objective.close()
             watch.close()
             self.history.end_segment(objective.evaluations, self.profile.total)
             bridge.release()
@@ -192,14 +193,7 @@ class ScipyOptimizer(torch.optim.Optimizer):
         return runner.loss_like.new_tensor(self.res.fun)
 
     def _make_objective(self, runner: ClosureRunner) -> Objective:
-        return Objective(
-            runner.bridge,
-            runner,
-            gradient=self._arguments.gradient,
-            nonfinite=self._settings.nonfinite,
-            profile=self.profile,
-            blas=ScipyBlasThreads(self._settings.scipy_blas_threads),
-        )
+        return make_objective(runner, self._arguments, self._settings, self.profile)
 
     def _make_checkpoint(self) -> Checkpoint | None:
         if self._settings.checkpoint is None:
@@ -228,6 +222,8 @@ class ScipyOptimizer(torch.optim.Optimizer):
         keywords["callback"] = watch
         if arguments.gradient:
             keywords["jac"] = objective.jac
+        if isinstance(objective, CurvedObjective):
+            keywords[arguments.curvature] = getattr(objective, arguments.curvature)
         if self._settings.warm_start:
             hess_inv = usable_inverse(self._hess_inv, objective.bridge.numel)
             options |= {} if hess_inv is None else {"hess_inv0": hess_inv}
