@@ -41,7 +41,7 @@ class CurvedObjective(Objective):
         self, *args: Any, curvature: Curvature, positive_definite: bool = False, **keywords: Any
     ) -> None:
         super().__init__(*args, **keywords)
-        self._curvature = curvature
+        self.curvature = curvature
         self._positive_definite = positive_definite
         self._is_finite_here = True
         self._is_early = False
@@ -53,14 +53,14 @@ class CurvedObjective(Objective):
         if not v.any():
             self._enter("hessp")
             return np.zeros_like(v)
-        return self._curve("hessp", x, lambda: self._curvature.product(v), v.copy)
+        return self._curve("hessp", x, lambda: self.curvature.product(v), v.copy)
 
     def hess(self, x: Array, *args: Any) -> Array:
         """H(x), shape (n, n), symmetric; a fresh array."""
         n = self.bridge.numel
         hessian = symmetrise(
             self._curve(
-                "hess", x, lambda: self._curvature.products(identity_rows(n), n), lambda: np.eye(n)
+                "hess", x, lambda: self.curvature.products(identity_rows(n), n), lambda: np.eye(n)
             )
         )
         if self._positive_definite:
@@ -104,7 +104,7 @@ class CurvedObjective(Objective):
 
     def _take_early(self) -> None:
         """File the value and gradient of a run of the closure that a product asked for."""
-        value = self._curvature.value
+        value = self.curvature.value
         if value is not None and not self._x_is_evaluated:
             self._take(value)
             self._x_is_evaluated = self._is_early = True
@@ -120,7 +120,7 @@ class CurvedObjective(Objective):
         if not self.has_gradient:
             return super()._run()
         self.profile.count("closure")
-        return self._curvature.evaluate()
+        return self.curvature.evaluate()
 
     def _take(self, value: float) -> None:
         before = self.nonfinite
@@ -128,7 +128,7 @@ class CurvedObjective(Objective):
         self._is_finite_here = self.nonfinite == before
 
     def _leave(self) -> None:
-        self._curvature.drop()
+        self.curvature.drop()
         self._is_finite_here, self._is_early = True, False
 
 

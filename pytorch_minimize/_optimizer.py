@@ -13,11 +13,13 @@ from scipy.optimize import OptimizeResult
 from torch import Tensor
 
 from ._arguments import Arguments
-from ._bridge import Bridge, make_bridge
+from ._bridge import Bridge, coarsest_eps, make_bridge
+from ._check_closure import check_closure
 from ._checkpoint import Checkpoint
 from ._closure import ClosureRunner, UserClosure
 from ._curved_objective import CurvedObjective, make_objective
 from ._history import History
+from ._linear_operator import ClosureHessian
 from ._log import log_end, log_start
 from ._objective import Array, Objective
 from ._profile import Profile
@@ -103,6 +105,32 @@ class ScipyOptimizer(torch.optim.Optimizer):
         finally:
             self._running = False
 
+    def hessian(self, closure: UserClosure) -> ClosureHessian:
+        """The Hessian of the closure's loss at the parameters' current values.
+
+        Args:
+            closure: as for :meth:`step`; runs once now, and leaves the gradient in ``.grad``.
+
+        Returns:
+            A scipy linear operator of shape (n, n) over the flat vector: ``H @ v``, ``H @ V`` with
+            V of shape (n, k), and what builds on them. Valid until a parameter is written to.
+
+        Raises:
+            ValueError: a parameter does not require grad.
+            RuntimeError: no graph or, at the first product, one without second derivatives.
+
+        Example:
+            >>> from pytorch_minimize.optim import MinimizeWrapper
+            >>> from scipy.sparse.linalg import eigsh
+            >>> x = torch.nn.Parameter(torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64))
+            >>> hessian = MinimizeWrapper([x], {}).hessian(lambda: (x**4).sum())
+            >>> hessian @ np.ones(3)
+            array([ 12.,  48., 108.])
+            >>> eigsh(hessian, k=2, which="BE", return_eigenvectors=False).round(6)
+            array([ 12., 108.])
+        """
+        return ClosureHessian.of(ClosureRunner(closure, self._current_bridge()), self._settings)
+
     def ravel_pack(self, tensors: Iterable[Tensor | None]) -> Array:
         """One tensor per parameter -> one flat float64 vector; None counts as zeros."""
         return self._current_bridge().flatten(list(tensors))
@@ -171,6 +199,10 @@ class ScipyOptimizer(torch.optim.Optimizer):
         self.history.begin_segment()
         log_start(self._arguments, bridge)
         try:
+            if self._settings.check_closure:
+                curvature = objective.curvature if isinstance(objective, CurvedObjective) else None
+                check_closure(runner, self._arguments.gradient, curvature)
+                self.profile.charge("closure")
             with objective.blas:
                 res = self._solve_or_stop(objective, watch, x0)
             self.res = finish(objective, res, x0, self._arguments)
@@ -260,11 +292,6 @@ class ScipyOptimizer(torch.optim.Optimizer):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(method={self._arguments.name})\n{super().__repr__()}"
-
-
-def coarsest_eps(bridge: Bridge) -> float:
-    """The machine epsilon of the coarsest dtype among the parameters."""
-    return max(torch.finfo(param.dtype).eps for param in bridge.params)
 
 
 def _same_objects(first: Sequence[object], second: Sequence[object]) -> bool:

@@ -31,7 +31,7 @@ def shift_to_positive_definite(hessian: Array) -> tuple[Array, float]:
     if _passes_cholesky(hessian):
         return hessian, 0.0
     eigenvalues = np.linalg.eigvalsh(hessian)
-    rounding = np.finfo(np.float64).eps * max(float(np.abs(eigenvalues).max()), 1e-300)
+    rounding = float(np.finfo(np.float64).eps) * max(float(np.abs(eigenvalues).max()), 1e-300)
     shift = -float(eigenvalues[0])
     while True:
         shift += rounding
