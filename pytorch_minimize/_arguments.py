@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from scipy.optimize import OptimizeResult
 
+from ._curvature_arguments import curvature_by_autograd
 from ._methods import METHODS, Method, find_method
 
 __all__ = ["Arguments", "check_keywords"]
@@ -70,11 +71,11 @@ class Arguments:
         jac = given.pop("jac", None)
         if row is None:
             gradient, report, maxiter = jac in (None, True), False, None
-            curvature = ""
+            curvature = curvature_by_autograd(row, given)
         else:
             gradient = _gradient_by_autograd(row, jac)
-            curvature = _curvature_by_autograd(row, given)
             _refuse_unused(row, given)
+            curvature = curvature_by_autograd(row, given)
             report, maxiter = _take_over(row, options)
             options = _translate(row, options)
         if not gradient and jac not in (None, True, False):
@@ -155,12 +156,6 @@ def _gradient_by_autograd(row: Method, jac: object) -> bool:
         f"jac: expected True (autograd), False or one of {_DIFFERENCES} (scipy's finite "
         f"differences), or a callable on the flat x; got {jac!r}"
     )
-
-
-def _curvature_by_autograd(row: Method, given: Mapping[str, Any]) -> str:
-    if not row.curvature or given.get("hess") is not None or given.get("hessp") is not None:
-        return ""
-    return row.curvature[0]
 
 
 def _refuse_unused(row: Method, given: dict[str, Any]) -> None:

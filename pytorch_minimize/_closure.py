@@ -23,12 +23,14 @@ UserClosure = Callable[[], Any]
 class Backward:
     """One ``backward()`` call of a closure: what it was called on and with which seeds.
 
-    ``inputs`` restricts it to some leaves, as the argument of that name does in torch.
+    ``inputs`` restricts it to some leaves, and ``retain_graph`` says that the closure will go
+    through the graph again, as the arguments of those names do in torch.
     """
 
     roots: Sequence[Tensor]
     seeds: Sequence[Tensor | None]
     inputs: Sequence[Tensor] | None = None
+    retain_graph: bool = False
 
 
 class _Capture(threading.local):
@@ -68,7 +70,9 @@ def _listening_backward(
     seeds = _as_sequence(given) if given is not None else (None,) * len(roots)
     if isinstance(inputs, dict):
         inputs = tuple(inputs.values())
-    listener(Backward(roots, seeds, None if inputs is None else _as_sequence(inputs)))
+    leaves = None if inputs is None else _as_sequence(inputs)
+    retain = create_graph if retain_graph is None else retain_graph
+    listener(Backward(roots, seeds, leaves, retain))
 
 
 @contextlib.contextmanager

@@ -22,6 +22,7 @@ class Method:
         name: as scipy spells it.
         gradient: it uses a gradient (and takes ``jac``).
         curvature: what it takes of ``hessp`` and ``hess``, the one that we hand it first.
+        positive_definite: its Hessian must be, or it gives up; ours is shifted where it is not.
         bounds, constraints: it takes them.
         options: the names that it knows.
         aliases: names that other methods use for one of its options, with the same meaning.
@@ -39,6 +40,7 @@ class Method:
     gradient: bool
     options: frozenset[str]
     curvature: tuple[str, ...] = ()
+    positive_definite: bool = False
     bounds: bool = False
     constraints: bool = False
     aliases: Mapping[str, str] = field(default_factory=dict)
@@ -179,6 +181,7 @@ METHODS: dict[str, Method] = {
             "dogleg",
             gradient=True,
             curvature=("hess",),
+            positive_definite=True,
             options=_options(_TRUST_REGION),
             tolerances=("gtol",),
         ),

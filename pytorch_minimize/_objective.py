@@ -120,6 +120,7 @@ class Objective:
         if same_values(x, self._x):
             yield
             return
+        self._leave()
         self.bridge.load_params(x)
         try:
             yield
@@ -134,6 +135,11 @@ class Objective:
     def load_best(self) -> None:
         """Set the parameters to the best point seen, the start if there was none."""
         self.load(self.best_x)
+
+    def close(self) -> None:
+        """The run is over: keep nothing of it alive."""
+        self._leave()
+        self.before_evaluation = self.error = None
 
     def _enter(self, what: str) -> None:
         self.profile.charge("solver")
@@ -167,11 +173,15 @@ class Objective:
 
     def _remember(self, x: Array, *, evaluated: bool) -> None:
         """Copy x: the solver may write into its own (Note [compare by value])."""
+        self._leave()
         if self._x is self.best_x:
             self._x = np.empty_like(x) if self._spare is None else self._spare
             self._spare = None
         self._x_is_evaluated = evaluated
         np.copyto(self._x, x)
+
+    def _leave(self) -> None:
+        """The parameters are about to change: what hangs on their values ends here."""
 
     def _take(self, value: float) -> None:
         """File what the closure found at ``_x``."""
@@ -192,8 +202,17 @@ class Objective:
 
     def _answer_nonfinite(self, value: float) -> float:
         """What the solver is told instead, so that it steps back and the run recovers."""
-        self.nonfinite += 1
         what = f"a loss of {value}" if not math.isfinite(value) else "a gradient with NaN or inf"
+        self._note_nonfinite(what, "a large loss so that it steps back")
+        if self.has_gradient:
+            last = self._last_finite_grad
+            self._grad = np.zeros_like(self._x) if last is None else last
+        if self._worst == -math.inf:
+            return _NOTHING_FINITE_YET
+        return self._worst + 9.0 * (self._largest or 1.0)
+
+    def _note_nonfinite(self, what: str, answer: str) -> None:
+        self.nonfinite += 1
         if self._on_nonfinite == "raise":
             raise NonfiniteError(
                 f"the closure gave {what}. The parameters are set to the best point seen; "
@@ -201,14 +220,8 @@ class Objective:
             )
         if self.nonfinite == 1:
             warnings.warn(
-                f"the closure gave {what}; the solver is told a large loss so that it steps back, "
-                f"and res.nonfinite counts how often. nonfinite='raise' stops instead.",
+                f"the closure gave {what}; the solver is told {answer}, and res.nonfinite counts "
+                f"how often. nonfinite='raise' stops instead.",
                 RuntimeWarning,
                 stacklevel=2,
             )
-        if self.has_gradient:
-            last = self._last_finite_grad
-            self._grad = np.zeros_like(self._x) if last is None else last
-        if self._worst == -math.inf:
-            return _NOTHING_FINITE_YET
-        return self._worst + 9.0 * (self._largest or 1.0)

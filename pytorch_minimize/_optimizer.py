@@ -13,17 +13,19 @@ from scipy.optimize import OptimizeResult
 from torch import Tensor
 
 from ._arguments import Arguments
-from ._bridge import Bridge, make_bridge
+from ._bridge import Bridge, coarsest_eps, make_bridge
+from ._check_closure import check_closure
 from ._checkpoint import Checkpoint
 from ._closure import ClosureRunner, UserClosure
+from ._curved_objective import CurvedObjective, make_objective
 from ._history import History
+from ._linear_operator import ClosureHessian
 from ._log import log_end, log_start
 from ._objective import Array, Objective
 from ._profile import Profile
 from ._result import finish
 from ._settings import Settings
 from ._stopping import Stopped
-from ._threads import ScipyBlasThreads
 from ._warm_start import usable_inverse
 from ._watch import Watch
 
@@ -103,6 +105,32 @@ class ScipyOptimizer(torch.optim.Optimizer):
         finally:
             self._running = False
 
+    def hessian(self, closure: UserClosure) -> ClosureHessian:
+        """The Hessian of the closure's loss at the parameters' current values.
+
+        Args:
+            closure: as for :meth:`step`; runs once now, and leaves the gradient in ``.grad``.
+
+        Returns:
+            A scipy linear operator of shape (n, n) over the flat vector: ``H @ v``, ``H @ V`` with
+            V of shape (n, k), and what builds on them. Valid until a parameter is written to.
+
+        Raises:
+            ValueError: a parameter does not require grad.
+            RuntimeError: no graph or, at the first product, one without second derivatives.
+
+        Example:
+            >>> from pytorch_minimize.optim import MinimizeWrapper
+            >>> from scipy.sparse.linalg import eigsh
+            >>> x = torch.nn.Parameter(torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64))
+            >>> hessian = MinimizeWrapper([x], {}).hessian(lambda: (x**4).sum())
+            >>> hessian @ np.ones(3)
+            array([ 12.,  48., 108.])
+            >>> eigsh(hessian, k=2, which="BE", return_eigenvectors=False).round(6)
+            array([ 12., 108.])
+        """
+        return ClosureHessian.of(ClosureRunner(closure, self._current_bridge()), self._settings)
+
     def ravel_pack(self, tensors: Iterable[Tensor | None]) -> Array:
         """One tensor per parameter -> one flat float64 vector; None counts as zeros."""
         return self._current_bridge().flatten(list(tensors))
@@ -171,6 +199,10 @@ class ScipyOptimizer(torch.optim.Optimizer):
         self.history.begin_segment()
         log_start(self._arguments, bridge)
         try:
+            if self._settings.check_closure:
+                curvature = objective.curvature if isinstance(objective, CurvedObjective) else None
+                check_closure(runner, self._arguments.gradient, curvature)
+                self.profile.charge("closure")
             with objective.blas:
                 res = self._solve_or_stop(objective, watch, x0)
             self.res = finish(objective, res, x0, self._arguments)
@@ -185,6 +217,7 @@ class ScipyOptimizer(torch.optim.Optimizer):
             raise
         finally:
             self._objective = None
+            objective.close()
             watch.close()
             self.history.end_segment(objective.evaluations, self.profile.total)
             bridge.release()
@@ -192,14 +225,7 @@ class ScipyOptimizer(torch.optim.Optimizer):
         return runner.loss_like.new_tensor(self.res.fun)
 
     def _make_objective(self, runner: ClosureRunner) -> Objective:
-        return Objective(
-            runner.bridge,
-            runner,
-            gradient=self._arguments.gradient,
-            nonfinite=self._settings.nonfinite,
-            profile=self.profile,
-            blas=ScipyBlasThreads(self._settings.scipy_blas_threads),
-        )
+        return make_objective(runner, self._arguments, self._settings, self.profile)
 
     def _make_checkpoint(self) -> Checkpoint | None:
         if self._settings.checkpoint is None:
@@ -228,6 +254,8 @@ class ScipyOptimizer(torch.optim.Optimizer):
         keywords["callback"] = watch
         if arguments.gradient:
             keywords["jac"] = objective.jac
+        if isinstance(objective, CurvedObjective):
+            keywords[arguments.curvature] = getattr(objective, arguments.curvature)
         if self._settings.warm_start:
             hess_inv = usable_inverse(self._hess_inv, objective.bridge.numel)
             options |= {} if hess_inv is None else {"hess_inv0": hess_inv}
@@ -264,11 +292,6 @@ class ScipyOptimizer(torch.optim.Optimizer):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(method={self._arguments.name})\n{super().__repr__()}"
-
-
-def coarsest_eps(bridge: Bridge) -> float:
-    """The machine epsilon of the coarsest dtype among the parameters."""
-    return max(torch.finfo(param.dtype).eps for param in bridge.params)
 
 
 def _same_objects(first: Sequence[object], second: Sequence[object]) -> bool:

@@ -34,6 +34,8 @@ def finish(
         _set_grads(objective.bridge, gradient)
     res.fun = float(np.asarray(res.fun).reshape(()))
     res.nonfinite = objective.nonfinite
+    if arguments.curvature and arguments.row is not None and arguments.row.positive_definite:
+        res.hess_shifts = objective.profile.counts.get("shift", 0)
     if res.get("success") and same_values(x, x0):
         _warn_if_steep(res, gradient, arguments)
     return res

@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, TypedDict
 
-__all__ = ["OnNonfinite", "RunKeywords", "Settings"]
+__all__ = ["OnNonfinite", "RunKeywords", "Settings", "Strategy"]
 
 OnNonfinite = Literal["recover", "raise"]
+Strategy = Literal["graph", "replay"]
 
 
 class RunKeywords(TypedDict, total=False):
@@ -23,6 +24,9 @@ class RunKeywords(TypedDict, total=False):
     rtol: float | None
     checkpoint: tuple[str | os.PathLike[str], float] | None
     warm_start: bool
+    curvature: Strategy
+    check_closure: bool
+    hessian_block_bytes: int
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,14 @@ class Settings:
         checkpoint: (path, seconds): write ``state_dict()`` with the best point seen to ``path``
             at most every ``seconds`` during a step, and at its end.
         warm_start: start BFGS from the inverse Hessian of the last step.
+        curvature: how Hessian products come out of the closure. "graph" keeps the graph of the
+            gradient at the current point and goes through it once a product. "replay" runs the
+            closure for each product and frees the graph of each of its ``backward()`` calls, so
+            that a loss summed over micro-batches needs the memory of one of them.
+        check_closure: before the run, at x0, compare two evaluations of the closure, and for
+            methods that use curvature a Hessian product with a difference of gradients.
+        hessian_block_bytes: about how much memory a dense Hessian may take besides itself: so
+            many of its rows are computed at a time.
     """
 
     scipy_blas_threads: int | None = 1
@@ -54,6 +66,9 @@ class Settings:
     rtol: float | None = None
     checkpoint: tuple[str | os.PathLike[str], float] | None = None
     warm_start: bool = False
+    curvature: Strategy = "graph"
+    check_closure: bool = False
+    hessian_block_bytes: int = 1 << 26
 
     @classmethod
     def parse(cls, keywords: Mapping[str, Any]) -> Settings:
@@ -110,4 +125,7 @@ _CHECKS: dict[str, tuple[Callable[[object], bool], str]] = {
     "rtol": (_or_none(_is_positive), "a positive number, or None"),
     "checkpoint": (_or_none(_is_path_and_seconds), "(path, seconds), or None"),
     "warm_start": (lambda value: isinstance(value, bool), "True or False"),
+    "curvature": (lambda value: value in ("graph", "replay"), '"graph" or "replay"'),
+    "check_closure": (lambda value: isinstance(value, bool), "True or False"),
+    "hessian_block_bytes": (_is_count, "a positive int"),
 }
