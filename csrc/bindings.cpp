@@ -1,6 +1,7 @@
 #include "curvature.h"
 #include "flat_memory.h"
 #include "parameter_bridge.h"
+#include "vector_ops.h"
 
 #include <c10/util/Exception.h>
 #include <torch/csrc/Exceptions.h>
@@ -264,5 +265,11 @@ PYBIND11_MODULE(_C, m) {
         py::arg("a"),
         py::arg("b"),
         "Whether two float64 vectors have the same length and the same bits.");
+  m.def("move",
+        &minimize::move,
+        py::arg("previous"),
+        py::arg("x"),
+        "Sets previous to x; returns the Euclidean length of that move.");
+  m.def("largest", &minimize::largest, py::arg("v"), "max |v_i|; 0 if v is empty.");
   m.def("build_info", &minimize::build_info, "What this extension was built with, and for.");
 }

@@ -17,11 +17,20 @@ from ._profile import Profile
 from ._settings import OnNonfinite
 from ._threads import ScipyBlasThreads
 
-__all__ = ["Array", "NonfiniteError", "Objective"]
+__all__ = ["Array", "NonfiniteError", "Objective", "as_vector"]
 
 Array = NDArray[np.float64]
+_FLOAT64 = np.dtype(np.float64)
+
 # Handed to a solver whose every evaluation so far was not finite: larger than any loss to come.
 _NOTHING_FINITE_YET = 1e100
+
+
+def as_vector(x: Any) -> Array:
+    """x as a float64 vector; solvers of the user's own may pass lists."""
+    if isinstance(x, np.ndarray) and x.ndim == 1 and x.dtype == _FLOAT64:
+        return x
+    return np.asarray(x, dtype=np.float64).reshape(-1)
 
 
 class NonfiniteError(FloatingPointError):
@@ -146,7 +155,7 @@ class Objective:
         self.profile.count(what)
 
     def _evaluate(self, x: Array) -> None:
-        x = np.asarray(x, dtype=np.float64).reshape(-1)
+        x = as_vector(x)
         if self.is_at(x):
             return
         if self.before_evaluation is not None:

@@ -197,7 +197,8 @@ class ScipyOptimizer(torch.optim.Optimizer):
         x0 = bridge.flatten_params()
         checkpoint = self._make_checkpoint()
         watch = Watch(objective, x0, self._arguments, self._settings, self.history, checkpoint)
-        objective.before_evaluation = watch.before_evaluation
+        if watch.has_limits:
+            objective.before_evaluation = watch.before_evaluation
         self.history.begin_segment()
         log_start(self._arguments, bridge)
         try:

@@ -9,9 +9,8 @@ import numpy as np
 from scipy.optimize import OptimizeResult
 
 from ._arguments import Arguments
-from ._bridge import Bridge, same_values
+from ._bridge import Bridge, largest, same_values
 from ._objective import Array, Objective
-from ._watch import largest
 
 __all__ = ["finish"]
 
