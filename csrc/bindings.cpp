@@ -1,7 +1,9 @@
+#include "curvature.h"
 #include "flat_memory.h"
 #include "parameter_bridge.h"
 
 #include <c10/util/Exception.h>
+#include <torch/csrc/Exceptions.h>
 #include <torch/csrc/utils/pybind.h>
 
 #include <optional>
@@ -18,6 +20,11 @@ constexpr auto kBridgeDoc = R"(Parameters as one flat float64 vector.
 
 The vector holds the distinct tensors in the order given, each in row-major
 order; a complex element is two reals. Parameters are written in place.)";
+
+constexpr auto kHessianDoc = R"(The Hessian at the parameters' current values, on flat vectors.
+
+The loss comes as the backward() calls that make up its gradient, one `add` each.
+Their graphs live as long as this object.)";
 
 std::vector<at::Tensor> to_tensors(const py::iterable& items, bool none_is_zeros) {
   std::vector<at::Tensor> tensors;
@@ -76,6 +83,53 @@ class PyBridge {
   };
 };
 
+/// Flat vectors, one a row.
+using Rows = py::array_t<double, py::array::c_style>;
+
+/// A HessianOperator on arrays, which come from its bridge's pool.
+class PyHessian {
+ public:
+  explicit PyHessian(const std::shared_ptr<const PyBridge>& bridge)
+      : hessian({bridge, &bridge->bridge}), bridge_(bridge) {}
+
+  void add(
+      const std::vector<at::Tensor>& roots, const py::iterable& seeds,
+      const std::optional<std::vector<at::Tensor>>& inputs, bool fill_grads) {
+    const auto given = to_tensors(seeds, true);
+    const py::gil_scoped_release unlocked;
+    hessian.add(roots, given, inputs, fill_grads);
+  }
+  std::pair<py::array, bool> product(py::handle v) const {
+    const auto input = bridge_->input(v);
+    auto array = bridge_->pool->new_array();
+    double* const out = array.mutable_data();
+    const py::gil_scoped_release unlocked;
+    const bool finite = hessian.product(input.data(), out);
+    return {std::move(array), finite};
+  }
+  std::vector<at::Tensor> unpack_rows(const Rows& v) const {
+    const auto rows = check_rows(v);
+    return hessian.unpack_rows(v.data(), rows);
+  }
+  bool pack_rows(const py::iterable& stacks, Rows& out) const {
+    const auto rows = check_rows(out);
+    return hessian.pack_rows(to_tensors(stacks, true), rows, out.mutable_data());
+  }
+
+  HessianOperator hessian;
+
+ private:
+  int64_t check_rows(const Rows& array) const {
+    TORCH_CHECK_VALUE(
+        array.ndim() == 2 && array.shape(1) == hessian.numel(),
+        "expected an array of shape (rows, ", hessian.numel(), "), got ",
+        std::string(py::str(array.attr("shape"))), ".");
+    return array.shape(0);
+  }
+
+  std::shared_ptr<const PyBridge> bridge_;
+};
+
 py::dict build_info() {
   py::dict info;
   info["torch"] = MINIMIZE_QUOTE(MINIMIZE_TORCH_VERSION);
@@ -108,10 +162,11 @@ void translate(std::exception_ptr raised) {
 
 PYBIND11_MODULE(_C, m) {
   using minimize::PyBridge;
+  using minimize::PyHessian;
   m.doc() = "Between a model's tensors and one flat float64 vector.";
   py::register_local_exception_translator(minimize::translate);
 
-  py::class_<PyBridge>(m, "ParameterBridge", minimize::kBridgeDoc)
+  py::class_<PyBridge, std::shared_ptr<PyBridge>>(m, "ParameterBridge", minimize::kBridgeDoc)
       .def(py::init<const py::iterable&>(), py::arg("params"))
       .def_property_readonly(
           "numel", [](const PyBridge& self) { return self.bridge.numel(); },
@@ -164,6 +219,33 @@ PYBIND11_MODULE(_C, m) {
       .def(
           "release", [](const PyBridge& self) { self.pool->release(); },
           "Frees the memory that waits to be reused.");
+
+  py::class_<PyHessian>(m, "HessianOperator", minimize::kHessianDoc)
+      .def(py::init<const std::shared_ptr<const PyBridge>&>(), py::arg("bridge"))
+      .def(
+          "add", torch::wrap_pybind_function(&PyHessian::add), py::arg("roots"), py::arg("seeds"),
+          py::arg("inputs") = py::none(), py::arg("fill_grads") = false,
+          "Adds the gradient of one backward() call, and to `.grad` if asked.")
+      .def(
+          "product", torch::wrap_pybind_function(&PyHessian::product), py::arg("v"),
+          "Hv as a new vector, and whether all of it is finite.")
+      .def_property_readonly(
+          "product_bytes", [](const PyHessian& self) { return self.hessian.product_bytes(); },
+          "Bytes that one product allocates, about.")
+      .def(
+          "free", [](PyHessian& self) { self.hessian.free(); },
+          "Frees the graphs; no product can be taken afterwards.")
+      .def_property_readonly(
+          "gradients", [](const PyHessian& self) { return self.hessian.gradients(); },
+          "Those gradients that depend on the parameters, with their graph.")
+      .def(
+          "unpack_rows", torch::wrap_pybind_function(&PyHessian::unpack_rows), py::arg("v"),
+          "Vectors as rows -> one stack of tensors for each of the gradients.")
+      .def(
+          "pack_rows", torch::wrap_pybind_function(&PyHessian::pack_rows), py::arg("stacks"),
+          py::arg("out").noconvert(),
+          "One stack of tensors for each parameter, or None -> vectors as rows of `out`; returns "
+          "whether all of it is finite.");
 
   m.def(
       "same_values", &minimize::same_values, py::arg("a"), py::arg("b"),

@@ -23,7 +23,7 @@ from pytorch_minimize._python_bridge import PythonBridge, python_same_values
 if TYPE_CHECKING:
     from types import ModuleType
 
-__all__ = ["Bridge", "PythonBridge", "make_bridge", "same_values"]
+__all__ = ["Bridge", "PythonBridge", "coarsest_eps", "make_bridge", "same_values"]
 
 Vector = NDArray[np.float64]
 
@@ -130,6 +130,11 @@ def make_bridge(params: Iterable[Tensor]) -> Bridge:
         return PythonBridge(params)
     bridge: Bridge = _load_extension().ParameterBridge(params)
     return bridge
+
+
+def coarsest_eps(bridge: Bridge) -> float:
+    """The machine epsilon of the coarsest dtype among the parameters."""
+    return max(torch.finfo(param.dtype).eps for param in bridge.params)
 
 
 same_values: Callable[[Vector, Vector], bool] = (

@@ -1,0 +1,211 @@
+"""The user's ``minimizer_args``, checked against the method table and made ready for scipy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.optimize import OptimizeResult
+
+from ._curvature_arguments import curvature_by_autograd
+from ._methods import METHODS, Method, find_method
+
+__all__ = ["Arguments", "check_keywords"]
+
+_KEYWORDS = (
+    "method",
+    "jac",
+    "hess",
+    "hessp",
+    "bounds",
+    "constraints",
+    "tol",
+    "callback",
+    "options",
+    "args",
+)
+_SAVED = ("method", "tol", "options")
+_DIFFERENCES = ("2-point", "3-point")
+_FLOAT64_EPS = float(np.finfo(np.float64).eps)
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """What ``scipy.optimize.minimize`` will be called with, and what we do ourselves.
+
+    Attributes:
+        row: the method's row of the table; None for a callable method.
+        gradient: the gradient comes from autograd.
+        curvature: "hessp", "hess" or "", which of them comes from autograd.
+        given: what the user gave, a shallow copy.
+        keywords: go to scipy as they are.
+        prints_report: a line of our own is printed at the end, where scipy prints none.
+        maxiter: iterations that we count, where the method knows no such option.
+    """
+
+    row: Method | None
+    gradient: bool
+    curvature: str
+    given: Mapping[str, Any]
+    keywords: Mapping[str, Any]
+    prints_report: bool
+    maxiter: int | None
+
+    @classmethod
+    def parse(cls, minimizer_args: Mapping[str, Any]) -> Arguments:
+        """Check everything that can be checked without running.
+
+        Raises:
+            ValueError: an unknown keyword, method or option, or one that the method cannot take.
+            TypeError: an argument of the wrong type.
+        """
+        given = dict(_as_mapping("minimizer_args", minimizer_args))
+        check_keywords("minimizer_args", given, _KEYWORDS)
+        original = dict(given)
+        method = given.pop("method", None)
+        row = find_method(method, bounds=given.get("bounds"), constraints=given.get("constraints"))
+        options = dict(_as_mapping("options", given.pop("options", None) or {}))
+        given["method"] = method if row is None else row.name
+        jac = given.pop("jac", None)
+        if row is None:
+            gradient, report, maxiter = jac in (None, True), False, None
+            curvature = curvature_by_autograd(row, given)
+        else:
+            gradient = _gradient_by_autograd(row, jac)
+            _refuse_unused(row, given)
+            curvature = curvature_by_autograd(row, given)
+            report, maxiter = _take_over(row, options)
+            options = _translate(row, options)
+        if not gradient and jac not in (None, True, False):
+            given["jac"] = jac
+        given["options"] = options
+        return cls(row, gradient, curvature, original, given, report, maxiter)
+
+    @property
+    def name(self) -> str:
+        """Of the method."""
+        return self.row.name if self.row is not None else str(self.keywords["method"])
+
+    def report(self, res: OptimizeResult) -> str:
+        """One line on how a run ended."""
+        return (
+            f"{self.name}: {res.get('message')} fun={res.fun:.6g} nit={res.get('nit')} "
+            f"nfev={res.get('nfev')} success={bool(res.get('success'))}"
+        )
+
+    def as_saved(self) -> dict[str, Any]:
+        """Method, tolerance and options, for ``state_dict``; callables are left out."""
+        saved = {name: self.given[name] for name in _SAVED if name in self.given}
+        return {name: value for name, value in saved.items() if not callable(value)}
+
+    def restored(self, saved: Mapping[str, Any]) -> Arguments:
+        """The inverse of :meth:`as_saved`."""
+        kept = {name: value for name, value in self.given.items() if name not in _SAVED}
+        method = {"method": self.given["method"]} if callable(self.given.get("method")) else {}
+        return Arguments.parse(kept | method | dict(saved))
+
+    def options_for(self, eps: float) -> dict[str, Any]:
+        """The options, with scipy's float64 defaults fitted to parameters of precision ``eps``.
+
+        A difference step of 1.5e-8 vanishes in float32: every point looks like a minimum.
+        """
+        options = dict(self.keywords["options"])
+        if self.row is None or eps <= _FLOAT64_EPS:
+            return options
+        fitted = dict(self.row.precision)
+        if self.row.gradient and not self.gradient and "finite_diff_rel_step" not in options:
+            fitted["eps"] = 0.5
+        return {
+            name: eps**power for name, power in fitted.items() if name in self.row.options
+        } | options
+
+
+def check_keywords(where: str, given: Iterable[str], known: Iterable[str]) -> None:
+    """Refuse keywords that are not ``known``, by name."""
+    unknown = sorted(set(given) - set(known))
+    if {"x0", "fun"} & set(unknown):
+        raise ValueError(
+            f"{where}: x0 is the parameters' current values and fun is the closure; leave "
+            f"{' and '.join(unknown)} out"
+        )
+    if unknown:
+        raise ValueError(f"{where}: expected keywords among {', '.join(known)}; got {unknown}")
+
+
+def _as_mapping(name: str, value: object) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{name}: expected a dict, got {type(value).__name__}")
+    return value
+
+
+def _gradient_by_autograd(row: Method, jac: object) -> bool:
+    if not row.gradient:
+        if jac is None or jac is False:
+            return False
+        raise ValueError(
+            f"{row.name} uses no gradient: expected jac to be False or absent, got {jac!r}. "
+            f"Leave jac out, or choose a method that uses it, such as L-BFGS-B."
+        )
+    if jac is None or jac is True:
+        return True
+    if jac is False or jac in _DIFFERENCES or callable(jac):
+        return False
+    raise ValueError(
+        f"jac: expected True (autograd), False or one of {_DIFFERENCES} (scipy's finite "
+        f"differences), or a callable on the flat x; got {jac!r}"
+    )
+
+
+def _refuse_unused(row: Method, given: dict[str, Any]) -> None:
+    """Refuse arguments that the method would ignore; scipy only warns of them.
+
+    An argument that is None or empty is as good as absent.
+    """
+    takes = {
+        "bounds": row.bounds,
+        "constraints": row.constraints,
+        "hess": "hess" in row.curvature,
+        "hessp": "hessp" in row.curvature,
+    }
+    for name, accepted in takes.items():
+        value = given.get(name)
+        if accepted or value is None or (isinstance(value, (tuple, list)) and not value):
+            continue
+        able = ", ".join(m.name for m in METHODS.values() if _takes(m, name))
+        raise ValueError(f"{row.name} takes no {name}; methods that do: {able}")
+
+
+def _takes(row: Method, name: str) -> bool:
+    return name in row.curvature if name.startswith("hess") else bool(getattr(row, name))
+
+
+def _take_over(row: Method, options: dict[str, Any]) -> tuple[bool, int | None]:
+    """Remove from ``options`` what we do in scipy's place: the report, TNC's iteration count."""
+    report = not row.prints and bool(options.pop("disp", False))
+    maxiter = options.pop("maxiter", None) if row.counts_no_iterations else None
+    return report, maxiter
+
+
+def _translate(row: Method, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options under the method's own names.
+
+    scipy only warns of unknown options, and people have run plain BFGS for weeks believing that
+    it was something else.
+    """
+    translated: dict[str, Any] = {}
+    unknown = []
+    for name, value in options.items():
+        own = row.aliases.get(name, name)
+        if own not in row.options:
+            unknown.append(name)
+        elif own in translated or (own != name and own in options):
+            raise ValueError(f"options: {name} means {own} for {row.name}; give one of them")
+        else:
+            translated[own] = value
+    if unknown:
+        raise ValueError(
+            f"options: {row.name} knows {', '.join(sorted(row.options))}; got {sorted(unknown)}"
+        )
+    return translated

@@ -1,0 +1,244 @@
+"""How a user's closure is run, and how its backward is captured."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from ._bridge import Bridge
+
+__all__ = ["Backward", "ClosureRunner", "UserClosure", "capturing"]
+
+UserClosure = Callable[[], Any]
+
+
+@dataclass(frozen=True)
+class Backward:
+    """One ``backward()`` call of a closure: what it was called on and with which seeds.
+
+    ``inputs`` restricts it to some leaves, and ``retain_graph`` says that the closure will go
+    through the graph again, as the arguments of those names do in torch.
+    """
+
+    roots: Sequence[Tensor]
+    seeds: Sequence[Tensor | None]
+    inputs: Sequence[Tensor] | None = None
+    retain_graph: bool = False
+
+
+class _Capture(threading.local):
+    """Who listens to backward() calls in this thread."""
+
+    listener: Callable[[Backward], None] | None = None
+    depth = 0
+
+
+_capture = _Capture()
+_patch_lock = threading.Lock()
+_patch_users = 0
+_original_backward = torch.autograd.backward
+
+
+def _as_sequence(value: Any) -> Sequence[Any]:
+    return (value,) if isinstance(value, Tensor) or value is None else tuple(value)
+
+
+def _listening_backward(
+    tensors: Any,
+    grad_tensors: Any = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    grad_variables: Any = None,
+    inputs: Any = None,
+) -> None:
+    """Stands in for ``torch.autograd.backward`` while some thread captures."""
+    listener = _capture.listener
+    if listener is None:
+        _original_backward(
+            tensors, grad_tensors, retain_graph, create_graph, grad_variables, inputs
+        )
+        return
+    roots = _as_sequence(tensors)
+    given = grad_tensors if grad_tensors is not None else grad_variables
+    seeds = _as_sequence(given) if given is not None else (None,) * len(roots)
+    if isinstance(inputs, dict):
+        inputs = tuple(inputs.values())
+    leaves = None if inputs is None else _as_sequence(inputs)
+    retain = create_graph if retain_graph is None else retain_graph
+    listener(Backward(roots, seeds, leaves, retain))
+
+
+@contextlib.contextmanager
+def capturing(listener: Callable[[Backward], None]) -> Iterator[None]:
+    """Inside this block ``backward()`` calls of this thread go to ``listener``.
+
+    ``Tensor.backward`` looks ``torch.autograd.backward`` up at each call, so that one name covers
+    both. It is replaced only while a block is open, and other threads see what they always saw. A
+    ``TorchFunctionMode`` would need no replacement, but costs about 1.5 us per torch call of the
+    closure and is a reason for ``torch.compile`` to compile the model anew.
+    """
+    global _patch_users
+    before = _capture.listener
+    with _patch_lock:
+        _patch_users += 1
+        torch.autograd.backward = _listening_backward
+    _capture.listener = listener
+    try:
+        yield
+    finally:
+        _capture.listener = before
+        with _patch_lock:
+            _patch_users -= 1
+            if not _patch_users:
+                torch.autograd.backward = _original_backward
+
+
+def plain_backward(call: Backward) -> None:
+    """What the captured call would have done, the graph kept for curvature."""
+    _original_backward(call.roots, call.seeds, retain_graph=True, inputs=call.inputs)
+
+
+class _SeesAutograd(TorchFunctionMode):
+    """Whether the code inside the block differentiates."""
+
+    autograd = False
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func in (Tensor.backward, torch.autograd.backward, torch.autograd.grad):
+            self.autograd = True
+        return func(*args, **(kwargs or {}))
+
+
+@dataclass
+class ClosureRunner:
+    """Runs the user's closure at the parameters' current values.
+
+    Closures of all three forms: those that call ``backward()``, once or several times; those that
+    only return the loss; and objects with ``model`` and ``loss(model)`` besides ``__call__``,
+    which are called like the others.
+
+    Args:
+        closure: the user's.
+        bridge: of the parameters that are optimised; their ``.grad`` is cleared before each run,
+            so that nothing of an earlier one leaks in.
+    """
+
+    closure: UserClosure
+    bridge: Bridge
+    loss_like: Tensor = field(default_factory=lambda: torch.empty((), dtype=torch.float64))
+    _differentiates: bool | None = None
+
+    def value(self) -> float:
+        """The loss; for solvers that ask for no gradient."""
+        self.bridge.clear_grads()
+        with torch.enable_grad():
+            return self._checked(self.closure())
+
+    def value_without_graph(self) -> float:
+        """The loss; for solvers that sample a great many points.
+
+        No graph is recorded, unless the first run shows that the closure differentiates: it calls
+        ``backward()``, or ``torch.autograd.grad`` as physics-informed losses do.
+        """
+        self.bridge.clear_grads()
+        if self._differentiates is None:
+            with torch.enable_grad(), _SeesAutograd() as seen:
+                value = self._checked(self.closure())
+            self._differentiates = seen.autograd or self.bridge.has_grads()
+            return value
+        with torch.set_grad_enabled(self._differentiates):
+            return self._checked(self.closure())
+
+    def value_and_gradient(self) -> float:
+        """The loss, and the gradient in the parameters' ``.grad``."""
+        self.bridge.clear_grads()
+        with torch.enable_grad():
+            loss = self.closure()
+            value = self._checked(loss)
+            if not self.bridge.has_grads():
+                self._require_graph(loss)
+                loss.backward()
+        return value
+
+    def value_and_backwards(self) -> tuple[float, list[Backward]]:
+        """The loss, the gradient in ``.grad``, and the ``backward()`` calls with live graphs."""
+        calls: list[Backward] = []
+
+        def listener(call: Backward) -> None:
+            calls.append(call)
+            plain_backward(call)
+
+        return self.replay(listener), calls
+
+    def replay(self, listener: Callable[[Backward], None]) -> float:
+        """Run once more; each ``backward()`` call goes to ``listener`` instead."""
+        heard = False
+
+        def noting(call: Backward) -> None:
+            nonlocal heard
+            heard = True
+            listener(call)
+
+        self.bridge.clear_grads()
+        with torch.enable_grad():
+            with capturing(noting):
+                loss = self.closure()
+            value = self._checked(loss)
+            if not heard:
+                self._require_no_grads()
+                self._require_graph(loss)
+                listener(Backward((loss,), (None,)))
+        return value
+
+    def _checked(self, loss: Any) -> float:
+        """The loss as a float; remembers its dtype and device for what ``step`` returns."""
+        if isinstance(loss, Tensor):
+            if loss.is_complex():
+                raise TypeError(
+                    f"the closure must return a real loss, got a tensor of {loss.dtype}. Return "
+                    f"for example loss.abs() or loss.real."
+                )
+            if loss.numel() != 1:
+                raise ValueError(
+                    f"the closure must return a scalar loss, got a tensor of shape "
+                    f"{tuple(loss.shape)}. Reduce it, for example with loss.sum() or loss.mean()."
+                )
+            if loss.dtype != self.loss_like.dtype or loss.device != self.loss_like.device:
+                self.loss_like = torch.empty((), dtype=loss.dtype, device=loss.device)
+            return float(loss.detach())
+        try:
+            return float(loss)
+        except (TypeError, ValueError):
+            raise TypeError(
+                f"the closure must return the loss as a scalar tensor or a number, got "
+                f"{type(loss).__name__}. Does it end with 'return loss'?"
+            ) from None
+
+    def _require_no_grads(self) -> None:
+        if self.bridge.has_grads():
+            raise RuntimeError(
+                "the closure filled the gradients without a backward() call that could be "
+                "captured, so there is no graph to take curvature from. Call loss.backward() or "
+                "torch.autograd.backward(...), or return the loss without calling either."
+            )
+
+    @staticmethod
+    def _require_graph(loss: Any) -> None:
+        if not isinstance(loss, Tensor) or not loss.requires_grad:
+            tensor = isinstance(loss, Tensor)
+            kind = "a tensor that requires no grad" if tensor else f"a {type(loss).__name__}"
+            raise RuntimeError(
+                f"the method needs a gradient, but the closure called no backward() that reached "
+                f"a parameter and returned {kind}. Return a loss that depends on the parameters "
+                f"(no .item(), .detach() or no_grad on the way), or use a gradient-free method "
+                f"such as Nelder-Mead."
+            )

@@ -1,0 +1,187 @@
+"""Two ways to get Hessian products from a closure: keep its graph, or run it again for each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._closure import Backward, ClosureRunner
+from ._double_backward import DoubleBackward, RowSource
+from ._hessian_operator import HessianOperator
+from ._profile import Profile
+from ._settings import Strategy
+
+__all__ = ["Curvature", "GraphCurvature", "ReplayCurvature", "make_curvature"]
+
+Array = NDArray[np.float64]
+
+
+class Curvature(Protocol):
+    """Hessian products of a closure's loss at the parameters' current values.
+
+    Attributes:
+        value: the loss, where a product has run the closure without an evaluation before it;
+            the gradient is in ``.grad`` then.
+    """
+
+    value: float | None
+
+    def evaluate(self) -> float:
+        """Run the closure: the loss, and the gradient in ``.grad``."""
+
+    def product(self, v: Array) -> tuple[Array, bool]:
+        """H v, shape (n,), a fresh array; and whether all of it is finite."""
+
+    def products(self, rows: RowSource, count: int) -> tuple[Array, bool]:
+        """The products with ``count`` rows, shape (count, n); and whether all are finite."""
+
+    def drop(self) -> None:
+        """The parameters change, or the run is over: let go of what belongs to this point."""
+
+
+class _ClosureCurvature:
+    """What both strategies share.
+
+    Args:
+        runner: runs the closure.
+        profile: runs of the closure are charged to ``closure``, the rest to ``curvature``.
+        block_bytes: about how much memory several products at once may allocate.
+    """
+
+    def __init__(self, runner: ClosureRunner, profile: Profile, block_bytes: int) -> None:
+        self._runner = runner
+        self._profile = profile
+        self._double_backward = DoubleBackward(runner.bridge, block_bytes)
+        self.value: float | None = None
+
+    def _replay(self, listener: Callable[[Backward], None]) -> float:
+        """Run the closure with its ``backward()`` calls going to ``listener``, on the clock."""
+        profile = self._profile
+
+        def timed(call: Backward) -> None:
+            profile.charge("closure")
+            listener(call)
+            profile.charge("curvature")
+
+        profile.charge("curvature")
+        profile.count("closure")
+        value = self._runner.replay(timed)
+        profile.charge("closure")
+        return value
+
+
+class GraphCurvature(_ClosureCurvature):
+    """Keeps the graph of the gradient; a product is one pass through it.
+
+    The graph is built when the first product at a point is asked for, from the ``backward()``
+    calls of the evaluation there. Where there was none, the closure runs once more.
+    """
+
+    _calls: list[Backward] | None = None
+    _operator: HessianOperator | None = None
+
+    def evaluate(self) -> float:
+        value, self._calls = self._runner.value_and_backwards()
+        return value
+
+    def product(self, v: Array) -> tuple[Array, bool]:
+        return self._double_backward.product(self._built(), v)
+
+    def products(self, rows: RowSource, count: int) -> tuple[Array, bool]:
+        out = np.zeros((count, self._runner.bridge.numel))
+        return out, self._double_backward.add_products(self._built(), rows, out)
+
+    def drop(self) -> None:
+        self._calls = self._operator = self.value = None
+
+    def _built(self) -> HessianOperator:
+        if self._operator is None:
+            self._profile.count("graph")
+            operator = self._double_backward.operator()
+            if self._calls is None:
+                self.value = self._replay(
+                    lambda call: self._double_backward.add(operator, call, fill_grads=True)
+                )
+            else:
+                for call in self._calls:
+                    self._double_backward.add(operator, call)
+            self._calls, self._operator = None, operator
+        return self._operator
+
+
+class ReplayCurvature(_ClosureCurvature):
+    """Runs the closure for each product, and keeps no graph.
+
+    Each ``backward()`` call is differentiated twice when it is made and its graph freed, so that
+    a loss summed over micro-batches needs the memory of one of them.
+    """
+
+    _has_gradient = False
+
+    def evaluate(self) -> float:
+        value = self._runner.value_and_gradient()
+        self._has_gradient = True
+        return value
+
+    def product(self, v: Array) -> tuple[Array, bool]:
+        total = np.zeros(self._runner.bridge.numel)
+        finite = True
+
+        def take(operator: HessianOperator) -> None:
+            nonlocal finite
+            part, part_is_finite = self._double_backward.product(operator, v)
+            np.add(total, part, out=total)
+            finite = finite and part_is_finite
+
+        self._for_each_backward(take)
+        return total, finite
+
+    def products(self, rows: RowSource, count: int) -> tuple[Array, bool]:
+        out = np.zeros((count, self._runner.bridge.numel))
+        finite = True
+
+        def take(operator: HessianOperator) -> None:
+            nonlocal finite
+            finite = self._double_backward.add_products(operator, rows, out) and finite
+
+        self._for_each_backward(take)
+        return out, finite
+
+    def drop(self) -> None:
+        self._has_gradient, self.value = False, None
+
+    def _for_each_backward(self, take: Callable[[HessianOperator], None]) -> None:
+        def differentiate(call: Backward) -> None:
+            operator = self._double_backward.operator()
+            self._double_backward.add(operator, call, fill_grads=True)
+            take(operator)
+            if not call.retain_graph:
+                operator.free()
+
+        if not self._has_gradient:
+            self.value = self._replay(differentiate)
+            self._has_gradient = True
+            return
+        # While the closure runs ``.grad`` is what backward() would have left, since closures may
+        # look at it; afterwards it is again what the evaluation left.
+        params = self._runner.bridge.params
+        grads = [param.grad for param in params]
+        try:
+            self._replay(differentiate)
+        finally:
+            for param, grad in zip(params, grads, strict=True):
+                param.grad = grad
+
+
+def make_curvature(
+    strategy: Strategy, runner: ClosureRunner, profile: Profile, block_bytes: int
+) -> Curvature:
+    """The strategy of that name."""
+    kinds: dict[Strategy, type[GraphCurvature | ReplayCurvature]] = {
+        "graph": GraphCurvature,
+        "replay": ReplayCurvature,
+    }
+    return kinds[strategy](runner, profile, block_bytes)

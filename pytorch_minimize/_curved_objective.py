@@ -1,0 +1,155 @@
+"""An objective that also answers for curvature: flat x -> H(x) v and H(x)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ._arguments import Arguments
+from ._bridge import same_values
+from ._closure import ClosureRunner
+from ._curvature import Curvature, make_curvature
+from ._double_backward import identity_rows, symmetrise
+from ._objective import Array, Objective
+from ._positive_definite import shift_to_positive_definite
+from ._profile import Profile
+from ._settings import Settings
+from ._threads import ScipyBlasThreads
+
+__all__ = ["CurvedObjective", "make_objective"]
+
+
+class CurvedObjective(Objective):
+    """:class:`Objective` with Hessians.
+
+    Solvers ask for curvature at other points than the last evaluated one. At the iterate, after a
+    trial point was rejected: x is loaded and the closure run again, counted as ``reload``. At a
+    trial point, before its value (trust-exact): that run of the closure is then its evaluation.
+
+    Where the value at x is not finite, or a product is not, the Hessian of |x|^2 / 2 stands in.
+
+    Args:
+        curvature: where the products come from.
+        positive_definite: ``hess`` is shifted by a multiple of the identity where its Cholesky
+            factorisation fails, and counted as ``shift``.
+        keywords: see :class:`Objective`.
+    """
+
+    def __init__(
+        self, *args: Any, curvature: Curvature, positive_definite: bool = False, **keywords: Any
+    ) -> None:
+        super().__init__(*args, **keywords)
+        self.curvature = curvature
+        self._positive_definite = positive_definite
+        self._is_finite_here = True
+        self._is_early = False
+
+    def hessp(self, x: Array, v: Array, *args: Any) -> Array:
+        """H(x) v, shape (n,); a fresh array."""
+        # trust-constr probes with zero vectors of int8.
+        v = np.asarray(v, dtype=np.float64).reshape(-1)
+        if not v.any():
+            self._enter("hessp")
+            return np.zeros_like(v)
+        return self._curve("hessp", x, lambda: self.curvature.product(v), v.copy)
+
+    def hess(self, x: Array, *args: Any) -> Array:
+        """H(x), shape (n, n), symmetric; a fresh array."""
+        n = self.bridge.numel
+        hessian = symmetrise(
+            self._curve(
+                "hess", x, lambda: self.curvature.products(identity_rows(n), n), lambda: np.eye(n)
+            )
+        )
+        if self._positive_definite:
+            hessian, shift = shift_to_positive_definite(hessian)
+            self.profile.count("shift", int(shift > 0.0))
+        return hessian
+
+    def _curve(
+        self,
+        what: str,
+        x: Array,
+        compute: Callable[[], tuple[Array, bool]],
+        harmless: Callable[[], Array],
+    ) -> Array:
+        self._enter(what)
+        x = np.asarray(x, dtype=np.float64).reshape(-1)
+        if self.before_evaluation is not None:
+            self.before_evaluation()
+        if not same_values(x, self._x):
+            self.profile.count("reload")
+            self.load(x)
+        if not self._is_finite_here:
+            return harmless()
+        self.profile.charge("bridge")
+        self.blas.release()
+        try:
+            result, finite = compute()
+        except BaseException as error:
+            self.error = error
+            raise
+        finally:
+            self.blas.hold()
+            self.profile.charge("curvature")
+        self._take_early()
+        if not self._is_finite_here:
+            return harmless()
+        if not finite:
+            self._note_nonfinite("a Hessian with NaN or inf", "that it is the identity")
+            return harmless()
+        return result
+
+    def _take_early(self) -> None:
+        """File the value and gradient of a run of the closure that a product asked for."""
+        value = self.curvature.value
+        if value is not None and not self._x_is_evaluated:
+            self._take(value)
+            self._x_is_evaluated = self._is_early = True
+
+    def _evaluate(self, x: Array) -> None:
+        if self._is_early and self.is_at(np.asarray(x, dtype=np.float64).reshape(-1)):
+            self._is_early = False
+            self.evaluations += 1
+            self.profile.count("reload", -1)
+        super()._evaluate(x)
+
+    def _run(self) -> float:
+        if not self.has_gradient:
+            return super()._run()
+        self.profile.count("closure")
+        return self.curvature.evaluate()
+
+    def _take(self, value: float) -> None:
+        before = self.nonfinite
+        super()._take(value)
+        self._is_finite_here = self.nonfinite == before
+
+    def _leave(self) -> None:
+        self.curvature.drop()
+        self._is_finite_here, self._is_early = True, False
+
+
+def make_objective(
+    runner: ClosureRunner, arguments: Arguments, settings: Settings, profile: Profile
+) -> Objective:
+    """The objective of one run: with curvature where the arguments ask it of autograd."""
+    keywords: dict[str, Any] = {
+        "gradient": arguments.gradient,
+        "nonfinite": settings.nonfinite,
+        "profile": profile,
+        "blas": ScipyBlasThreads(settings.scipy_blas_threads),
+    }
+    if not arguments.curvature:
+        return Objective(runner.bridge, runner, **keywords)
+    curvature = make_curvature(settings.curvature, runner, profile, settings.hessian_block_bytes)
+    row = arguments.row
+    return CurvedObjective(
+        runner.bridge,
+        runner,
+        curvature=curvature,
+        positive_definite=row is not None and row.positive_definite,
+        **keywords,
+    )

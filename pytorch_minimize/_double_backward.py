@@ -1,0 +1,184 @@
+"""Hessian products of captured ``backward()`` calls, one or many at a time; what can go wrong."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ._bridge import Bridge
+from ._closure import Backward
+from ._hessian_operator import HessianOperator, make_hessian_operator
+
+__all__ = ["DoubleBackward", "RowSource", "identity_rows", "symmetrise"]
+
+Array = NDArray[np.float64]
+RowSource = Callable[[int, int], Array]
+"""(begin, end) -> those rows of a matrix of vectors, shape (end - begin, n)."""
+
+_MESSAGES = (
+    re.compile(r"derivative for '?([\w:]+)'? is not implemented"),
+    re.compile(r"(torch\.compile) with aot_autograd does not currently support double backward"),
+)
+_ONCE = "@once_differentiable"
+_ADVICE = (
+    "which cannot be differentiated twice. Use a first-order method such as L-BFGS-B, or "
+    "differences of gradients: hess='2-point' with Newton-CG, trust-ncg, trust-krylov or "
+    "trust-constr"
+)
+_HINTS = {
+    "scaled_dot_product": "; or choose the attention that can be, "
+    "torch.nn.attention.sdpa_kernel(SDPBackend.MATH)",
+    "torch.compile": "; or leave the model uncompiled",
+    "cudnn_rnn": "; or run under torch.backends.cudnn.flags(enabled=False)",
+}
+
+
+class DoubleBackward:
+    """Builds Hessian operators over one bridge and takes products of them.
+
+    Args:
+        bridge: of the parameters.
+        block_bytes: about how much memory the products of one block may allocate.
+    """
+
+    def __init__(self, bridge: Bridge, block_bytes: int) -> None:
+        self._bridge = bridge
+        self._block_bytes = block_bytes
+        self._checked = False
+        self._one_at_a_time = False
+
+    def operator(self) -> HessianOperator:
+        """A new one, of the zero function."""
+        return make_hessian_operator(self._bridge)
+
+    def add(self, operator: HessianOperator, call: Backward, *, fill_grads: bool = False) -> None:
+        """Add what ``call`` would have differentiated."""
+        if not self._checked:
+            _check_twice_differentiable(call.roots)
+        with _explained():
+            operator.add(call.roots, call.seeds, call.inputs, fill_grads)
+
+    def product(self, operator: HessianOperator, v: Array) -> tuple[Array, bool]:
+        """H v, and whether it is finite."""
+        self._checked = True
+        with _explained():
+            return operator.product(v)
+
+    def add_products(self, operator: HessianOperator, rows: RowSource, out: Array) -> bool:
+        """``out[i] += H rows[i]``, in blocks of bounded memory; whether all is finite."""
+        count = len(out)
+        step = max(1, min(count, self._block_bytes // operator.product_bytes))
+        finite = True
+        for begin in range(0, count, step):
+            end = min(begin + step, count)
+            products, block_is_finite = self._products(operator, rows(begin, end))
+            out[begin:end] += products
+            finite = finite and block_is_finite
+        return finite
+
+    def _products(self, operator: HessianOperator, v: Array) -> tuple[Array, bool]:
+        if not operator.gradients:
+            return np.zeros_like(v), True
+        if len(v) > 1 and not self._one_at_a_time:
+            try:
+                return self._batched(operator, v)
+            except Exception as error:
+                cause = f"{type(error).__name__}: {error}"
+        results = [self.product(operator, row) for row in v]
+        if len(v) > 1 and not self._one_at_a_time:
+            # Said only now: had the products failed as well, the batch would not be to blame.
+            self._one_at_a_time = True
+            warnings.warn(
+                f"the Hessian is computed one product at a time, because the closure has an "
+                f"operator that torch cannot batch ({cause})",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+        return np.stack([row for row, _ in results]), all(finite for _, finite in results)
+
+    def _batched(self, operator: HessianOperator, v: Array) -> tuple[Array, bool]:
+        params, gradients = self._bridge.params, operator.gradients
+
+        # torch.func.vmap, since the older one behind is_grads_batched lacks more operators.
+        def product(*seeds: Tensor) -> tuple[Tensor, ...]:
+            return torch.autograd.grad(
+                gradients, params, seeds, retain_graph=True, materialize_grads=True
+            )
+
+        stacks = torch.func.vmap(product)(*operator.unpack_rows(v))
+        out = np.empty_like(v)
+        return out, operator.pack_rows(stacks, out)
+
+
+def identity_rows(n: int) -> RowSource:
+    """The rows of the n x n identity."""
+
+    def rows(begin: int, end: int) -> Array:
+        block = np.zeros((end - begin, n))
+        block[np.arange(end - begin), np.arange(begin, end)] = 1.0
+        return block
+
+    return rows
+
+
+def symmetrise(hessian: Array) -> Array:
+    """(H + H') / 2, in place: H is symmetric but for rounding."""
+    hessian += hessian.T
+    hessian *= 0.5
+    return hessian
+
+
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        matches = (message.search(str(error)) for message in _MESSAGES)
+        name = next((match[1] for match in matches if match), None)
+        if name is None and _ONCE in str(error):
+            name = "a torch.autograd.Function marked with @once_differentiable"
+        if name is None:
+            raise
+        raise _no_double_backward(name) from error
+
+
+def _no_double_backward(name: str) -> RuntimeError:
+    hint = next((hint for part, hint in _HINTS.items() if part in name), "")
+    return RuntimeError(
+        f"the method needs second derivatives, but the closure uses {name}, {_ADVICE}{hint}."
+    )
+
+
+def _check_twice_differentiable(roots: Sequence[Tensor]) -> None:
+    """Refuse functions that torch would take for linear.
+
+    ``once_differentiable`` raises only where the incoming gradient carries a graph. Where it does
+    not, as in a loss's last operator, the second derivative would silently lack a term.
+    """
+    pending: list[Any] = [root.grad_fn for root in roots if root.grad_fn is not None]
+    seen = set(pending)
+    while pending:
+        node = pending.pop()
+        function = getattr(type(node), "_forward_cls", None)
+        if function is not None and _is_once_differentiable(function.backward):
+            raise _no_double_backward(f"{function.__name__} (marked with {_ONCE})")
+        below = {child for child, _ in node.next_functions if child is not None} - seen
+        seen |= below
+        pending.extend(below)
+
+
+def _is_once_differentiable(backward: Any) -> bool:
+    while hasattr(backward, "__wrapped__"):
+        code = getattr(backward, "__code__", None)
+        if code is not None and code.co_filename == torch.autograd.function.__file__:
+            return True
+        backward = backward.__wrapped__
+    return False

@@ -1,0 +1,125 @@
+"""What each iteration of a run came to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["History"]
+
+_COLUMNS = ("loss", "grad_norm", "step_length", "evaluations", "seconds")
+
+
+class History:
+    r"""One row per iteration, over all the steps of an optimizer.
+
+    Attributes (each a float64 array of length ``len(history)``):
+        loss: at the iterate.
+        grad_norm: :math:`\max_i |g_i|` there, what most methods compare with ``gtol``; NaN where
+            the method uses no gradient.
+        step_length: :math:`\lVert x_k - x_{k-1} \rVert_2`, from the start of the step for the
+            first iteration.
+        evaluations: of the closure so far.
+        seconds: spent in ``step`` so far.
+        segments: index of each step's first row.
+
+    Example:
+        >>> history = History()
+        >>> history.begin_segment()
+        >>> history.append(loss=2.0, grad_norm=1.0, step_length=0.1, evaluations=3, seconds=0.01)
+        >>> history.loss
+        array([2.])
+    """
+
+    def __init__(self) -> None:
+        self._rows: list[tuple[float, ...]] = []
+        self.segments: list[int] = []
+        self._evaluations = 0.0
+        self._seconds = 0.0
+
+    def begin_segment(self) -> None:
+        """A new step begins; its evaluations and seconds are counted on from here."""
+        self.segments.append(len(self._rows))
+
+    def end_segment(self, evaluations: int, seconds: float) -> None:
+        """The step has ended, having taken that many evaluations and seconds."""
+        self._evaluations += evaluations
+        self._seconds += seconds
+
+    def append(
+        self,
+        *,
+        loss: float,
+        grad_norm: float,
+        step_length: float,
+        evaluations: int,
+        seconds: float,
+    ) -> None:
+        """Add an iteration; ``evaluations`` and ``seconds`` are those of this step alone."""
+        self._rows.append(
+            (
+                loss,
+                grad_norm,
+                step_length,
+                self._evaluations + evaluations,
+                self._seconds + seconds,
+            )
+        )
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getattr__(self, name: str) -> NDArray[np.float64]:
+        if name not in _COLUMNS:
+            raise AttributeError(f"History has {', '.join(_COLUMNS)} and segments, not {name}")
+        column = _COLUMNS.index(name)
+        return np.array([row[column] for row in self._rows], dtype=np.float64)
+
+    def segment_losses(self, count: int) -> list[float]:
+        """The last ``count`` losses of the current step; fewer where it has fewer."""
+        start = max(self.segments[-1] if self.segments else 0, len(self._rows) - count)
+        return [row[0] for row in self._rows[start:]]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain lists and numbers, for ``torch.save``."""
+        return {
+            "rows": list(self._rows),
+            "segments": list(self.segments),
+            "evaluations": self._evaluations,
+            "seconds": self._seconds,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """The inverse of :meth:`state_dict`."""
+        self._rows = [tuple(row) for row in state["rows"]]
+        self.segments = list(state["segments"])
+        self._evaluations, self._seconds = state["evaluations"], state["seconds"]
+
+    def plot(self) -> Figure:
+        """Loss and gradient norm against iterations, as a matplotlib figure (extra ``plot``).
+
+        The loss is drawn on a log scale where all of it is positive.
+        """
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(6.4, 5.0), layout="constrained")
+        above, below = figure.subplots(2, 1, sharex=True)
+        iterations = np.arange(1, len(self) + 1)
+        above.plot(iterations, self.loss, color="black", linewidth=1.2)
+        above.set_ylabel("loss")
+        if len(self) and (self.loss > 0).all():
+            above.set_yscale("log")
+        below.plot(iterations, self.grad_norm, color="black", linewidth=1.2)
+        below.set_ylabel("largest |gradient|")
+        if (self.grad_norm > 0).any():
+            below.set_yscale("log")
+        below.set_xlabel("iteration")
+        for start in self.segments[1:]:
+            for axes in (above, below):
+                axes.axvline(start + 0.5, color="0.7", linewidth=0.8, linestyle="--")
+        return figure

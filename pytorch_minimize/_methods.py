@@ -1,0 +1,238 @@
+"""One table: what each method of scipy.optimize.minimize needs, accepts and calls things.
+
+Validation, the optimizer's choice of route, the documentation and the parametrised tests all read
+it. The facts are those of scipy 1.15 to 1.17 (``scipy.optimize.show_options``); a test holds them
+against the signatures of the scipy that is installed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = ["CURVATURE_METHODS", "METHODS", "Method", "find_method"]
+
+
+@dataclass(frozen=True)
+class Method:
+    """What one method needs and accepts.
+
+    Attributes:
+        name: as scipy spells it.
+        gradient: it uses a gradient (and takes ``jac``).
+        curvature: what it takes of ``hessp`` and ``hess``, the one that we hand it first.
+        positive_definite: its Hessian must be, or it gives up; ours is shifted where it is not.
+        bounds, constraints: it takes them.
+        options: the names that it knows.
+        aliases: names that other methods use for one of its options, with the same meaning.
+        tolerances: its options that are absolute, in the loss's own units.
+        precision: its defaults that suppose float64, as powers of the machine epsilon; set to
+            that of the parameters' coarsest dtype where this is coarser.
+        prints: it prints its own report when ``disp`` is True. Where False, ours is printed and
+            ``disp`` is not passed on.
+        ends_on_stop_iteration: a StopIteration raised by the callback ends it with status 99 and a
+            full result; where False we end the run ourselves.
+        counts_no_iterations: it has no ``maxiter``, so we count its callbacks.
+    """
+
+    name: str
+    gradient: bool
+    options: frozenset[str]
+    curvature: tuple[str, ...] = ()
+    positive_definite: bool = False
+    bounds: bool = False
+    constraints: bool = False
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    tolerances: tuple[str, ...] = ()
+    precision: Mapping[str, float] = field(default_factory=dict)
+    prints: bool = True
+    ends_on_stop_iteration: bool = True
+    counts_no_iterations: bool = False
+
+
+def _options(names: str) -> frozenset[str]:
+    return frozenset(names.split())
+
+
+_DIFFERENCES = "eps finite_diff_rel_step workers"
+_TRUST_REGION = (
+    "initial_trust_radius max_trust_radius eta gtol maxiter disp return_all workers "
+    "subproblem_maxiter"
+)
+_MAXFUN = {"maxfun": "maxfev"}
+_MAXFEV = {"maxfev": "maxfun"}
+
+METHODS: dict[str, Method] = {
+    method.name.lower(): method
+    for method in (
+        Method(
+            "Nelder-Mead",
+            gradient=False,
+            bounds=True,
+            options=_options("disp maxiter maxfev return_all initial_simplex xatol fatol adaptive"),
+            aliases=_MAXFUN,
+        ),
+        Method(
+            "Powell",
+            gradient=False,
+            bounds=True,
+            options=_options("disp xtol ftol maxiter maxfev direc return_all"),
+            aliases=_MAXFUN,
+        ),
+        Method(
+            "CG",
+            gradient=True,
+            options=_options(f"disp gtol norm maxiter return_all c1 c2 {_DIFFERENCES}"),
+            tolerances=("gtol",),
+        ),
+        Method(
+            "BFGS",
+            gradient=True,
+            options=_options(
+                f"disp gtol norm maxiter return_all xrtol c1 c2 hess_inv0 {_DIFFERENCES}"
+            ),
+            tolerances=("gtol",),
+        ),
+        Method(
+            "L-BFGS-B",
+            gradient=True,
+            bounds=True,
+            options=_options(f"disp maxcor ftol gtol maxfun maxiter iprint maxls {_DIFFERENCES}"),
+            aliases=_MAXFEV,
+            tolerances=("ftol", "gtol"),
+            prints=False,  # deprecated in 1.17, gone in 1.18
+        ),
+        Method(
+            "TNC",
+            gradient=True,
+            bounds=True,
+            options=_options(
+                "disp scale offset mesg_num maxCGit eta stepmx accuracy minfev ftol xtol gtol "
+                f"rescale maxfun {_DIFFERENCES}"
+            ),
+            aliases=_MAXFEV,
+            tolerances=("ftol", "gtol"),
+            # Its Hessian products are differences of gradients.
+            precision={"accuracy": 0.5, "ftol": 1.0},
+            ends_on_stop_iteration=False,
+            counts_no_iterations=True,
+        ),
+        Method(
+            "COBYLA",
+            gradient=False,
+            bounds=True,
+            constraints=True,
+            options=_options("disp rhobeg tol maxiter catol f_target"),
+            ends_on_stop_iteration=False,
+            # COBYLA's maxiter counts evaluations.
+            aliases={"maxfev": "maxiter", "maxfun": "maxiter"},
+        ),
+        Method(
+            "COBYQA",
+            gradient=False,
+            bounds=True,
+            constraints=True,
+            options=_options(
+                "disp maxfev maxiter f_target feasibility_tol initial_tr_radius final_tr_radius "
+                "scale"
+            ),
+            ends_on_stop_iteration=False,
+            aliases=_MAXFUN,
+        ),
+        Method(
+            "SLSQP",
+            gradient=True,
+            bounds=True,
+            constraints=True,
+            options=_options(f"disp ftol maxiter iprint {_DIFFERENCES}"),
+            tolerances=("ftol",),
+            ends_on_stop_iteration=False,
+        ),
+        Method(
+            "Newton-CG",
+            gradient=True,
+            curvature=("hessp", "hess"),
+            options=_options("disp xtol maxiter eps return_all c1 c2 workers"),
+            tolerances=("xtol",),
+        ),
+        Method(
+            "trust-ncg",
+            gradient=True,
+            curvature=("hessp", "hess"),
+            options=_options(_TRUST_REGION),
+            tolerances=("gtol",),
+        ),
+        Method(
+            "trust-krylov",
+            gradient=True,
+            curvature=("hessp", "hess"),
+            options=_options(f"{_TRUST_REGION} inexact"),
+            tolerances=("gtol",),
+        ),
+        Method(
+            "trust-exact",
+            gradient=True,
+            curvature=("hess",),
+            options=_options(_TRUST_REGION),
+            tolerances=("gtol",),
+        ),
+        Method(
+            "dogleg",
+            gradient=True,
+            curvature=("hess",),
+            positive_definite=True,
+            options=_options(_TRUST_REGION),
+            tolerances=("gtol",),
+        ),
+        Method(
+            "trust-constr",
+            gradient=True,
+            curvature=("hessp", "hess"),
+            bounds=True,
+            constraints=True,
+            options=_options(
+                "xtol gtol barrier_tol sparse_jacobian maxiter verbose finite_diff_rel_step "
+                "initial_constr_penalty initial_tr_radius initial_barrier_parameter "
+                "initial_barrier_tolerance factorization_method disp workers"
+            ),
+            tolerances=("gtol", "xtol"),
+            ends_on_stop_iteration=False,
+        ),
+    )
+}
+
+CURVATURE_METHODS = tuple(method.name for method in METHODS.values() if method.curvature)
+
+
+def find_method(
+    method: str | Callable[..., Any] | None, *, bounds: object = None, constraints: object = None
+) -> Method | None:
+    """The table's row for ``method``, in any case; None for a callable, which may do anything.
+
+    ``method=None`` is scipy's own choice: SLSQP with constraints, L-BFGS-B with bounds, else BFGS.
+
+    Raises:
+        ValueError: the method is not in the table.
+        TypeError: it is neither a name, nor a callable, nor None.
+
+    Example:
+        >>> find_method("l-bfgs-b").name
+        'L-BFGS-B'
+        >>> find_method(None, bounds=[(0, 1)]).name
+        'L-BFGS-B'
+    """
+    if method is None:
+        has_constraints = not (constraints is None or constraints == () or constraints == [])
+        method = "SLSQP" if has_constraints else "BFGS" if bounds is None else "L-BFGS-B"
+    if callable(method):
+        return None
+    if not isinstance(method, str):
+        raise TypeError(
+            f"method: expected the name of a method, a callable or None, got {method!r}"
+        )
+    row = METHODS.get(method.lower())
+    if row is None:
+        known = ", ".join(row.name for row in METHODS.values())
+        raise ValueError(f"method: expected one of {known}, or a callable; got {method!r}")
+    return row

@@ -1,0 +1,227 @@
+"""The function that a solver minimises: flat x -> value, gradient, curvature."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._bridge import Bridge, same_values
+from ._closure import ClosureRunner
+from ._profile import Profile
+from ._settings import OnNonfinite
+from ._threads import ScipyBlasThreads
+
+__all__ = ["Array", "NonfiniteError", "Objective"]
+
+Array = NDArray[np.float64]
+# Handed to a solver whose every evaluation so far was not finite: larger than any loss to come.
+_NOTHING_FINITE_YET = 1e100
+
+
+class NonfiniteError(FloatingPointError):
+    """The loss or its gradient is NaN or infinite, and ``nonfinite="raise"`` was asked for."""
+
+
+class Objective:
+    """Value and gradient of the user's loss at flat points, each point evaluated once.
+
+    It speaks in flat float64 vectors and knows nothing of scipy. At most three vectors of length
+    n are alive in it: the point of the memo, the best point, and the last gradient (which the
+    solver holds as well).
+
+    Args:
+        bridge: between the flat vector and the parameters.
+        runner: runs the user's closure.
+        gradient: whether ``jac`` will be asked for.
+        nonfinite: "recover" answers a loss or gradient that is not finite with ten times the
+            worst finite loss seen and the last finite gradient, so that line searches and trust
+            regions step back; "raise" raises NonfiniteError.
+        profile: where time and counts go.
+        blas: released while the closure runs.
+
+    Attributes:
+        best_x, best_value: the point with the lowest finite loss; the start before there is one.
+        evaluations: closure runs so far, curvature aside.
+        nonfinite: how many of them were not finite.
+        error: what the closure raised, in case that the solver keeps it to itself.
+        before_evaluation: called before each run of the closure; may raise to end the run.
+    """
+
+    def __init__(
+        self,
+        bridge: Bridge,
+        runner: ClosureRunner,
+        *,
+        gradient: bool,
+        nonfinite: OnNonfinite = "recover",
+        profile: Profile,
+        blas: ScipyBlasThreads,
+    ) -> None:
+        self.bridge = bridge
+        self.profile = profile
+        self._runner = runner
+        self.has_gradient = gradient
+        self._on_nonfinite = nonfinite
+        self.blas = blas
+        self._x = bridge.flatten_params()
+        self._x_is_evaluated = False
+        self._spare: Array | None = None
+        self._value = math.nan
+        self._grad: Array | None = None
+        self._last_finite_grad: Array | None = None
+        self._worst, self._largest = -math.inf, 0.0
+        self.evaluations = 0
+        self.nonfinite = 0
+        self.error: BaseException | None = None
+        self.before_evaluation: Callable[[], None] | None = None
+        self.best_x = self._x
+        self.best_value = math.inf
+
+    # The solver's callables. ``args`` are scipy's, meant for the user's own callables.
+
+    def fun(self, x: Array, *args: Any) -> float:
+        """The loss at x."""
+        self._enter("fun")
+        self._evaluate(x)
+        self.profile.charge("bridge")
+        return self._value
+
+    def jac(self, x: Array, *args: Any) -> Array:
+        """The gradient at x; a fresh array (Note [fresh gradients])."""
+        self._enter("jac")
+        self._evaluate(x)
+        self.profile.charge("bridge")
+        assert self._grad is not None
+        return self._grad
+
+    def is_at(self, x: Array) -> bool:
+        """Whether the parameters hold x and its value is known."""
+        return self._x_is_evaluated and same_values(x, self._x)
+
+    def known_value(self, x: Array) -> float:
+        """The loss at x if x is the last point or the best one, else NaN."""
+        if self.is_at(x):
+            return self._value
+        return self.best_value if same_values(x, self.best_x) else math.nan
+
+    def known_gradient(self, x: Array) -> Array | None:
+        """The gradient at x if x is the last point evaluated."""
+        return self._grad if self.has_gradient and self.is_at(x) else None
+
+    @contextlib.contextmanager
+    def parameters_at(self, x: Array) -> Iterator[None]:
+        """Inside the block the parameters hold x; costs no evaluation, now or later."""
+        if same_values(x, self._x):
+            yield
+            return
+        self._leave()
+        self.bridge.load_params(x)
+        try:
+            yield
+        finally:
+            self.bridge.load_params(self._x)
+
+    def load(self, x: Array) -> None:
+        """Set the parameters to x without an evaluation."""
+        self._remember(x, evaluated=False)
+        self.bridge.load_params(x)
+
+    def load_best(self) -> None:
+        """Set the parameters to the best point seen, the start if there was none."""
+        self.load(self.best_x)
+
+    def close(self) -> None:
+        """The run is over: keep nothing of it alive."""
+        self._leave()
+        self.before_evaluation = self.error = None
+
+    def _enter(self, what: str) -> None:
+        self.profile.charge("solver")
+        self.profile.count(what)
+
+    def _evaluate(self, x: Array) -> None:
+        x = np.asarray(x, dtype=np.float64).reshape(-1)
+        if self.is_at(x):
+            return
+        if self.before_evaluation is not None:
+            self.before_evaluation()
+        self._remember(x, evaluated=False)
+        self.bridge.load_params(x)
+        self.profile.charge("bridge")
+        self.evaluations += 1
+        self.blas.release()
+        try:
+            value = self._run()
+        except BaseException as error:
+            self.error = error
+            raise
+        finally:
+            self.blas.hold()
+            self.profile.charge("closure")
+        self._take(value)
+        self._x_is_evaluated = True
+
+    def _run(self) -> float:
+        self.profile.count("closure")
+        return self._runner.value_and_gradient() if self.has_gradient else self._runner.value()
+
+    def _remember(self, x: Array, *, evaluated: bool) -> None:
+        """Copy x: the solver may write into its own (Note [compare by value])."""
+        self._leave()
+        if self._x is self.best_x:
+            self._x = np.empty_like(x) if self._spare is None else self._spare
+            self._spare = None
+        self._x_is_evaluated = evaluated
+        np.copyto(self._x, x)
+
+    def _leave(self) -> None:
+        """The parameters are about to change: what hangs on their values ends here."""
+
+    def _take(self, value: float) -> None:
+        """File what the closure found at ``_x``."""
+        finite = math.isfinite(value)
+        if self.has_gradient:
+            self._grad, grad_is_finite = self.bridge.gradient()
+            finite = finite and grad_is_finite
+        if not finite:
+            value = self._answer_nonfinite(value)
+        else:
+            self._last_finite_grad = self._grad
+            self._worst = max(self._worst, value)
+            self._largest = max(self._largest, abs(value))
+            if value < self.best_value:
+                self._spare = self.best_x if self.best_x is not self._x else None
+                self.best_x, self.best_value = self._x, value
+        self._value = value
+
+    def _answer_nonfinite(self, value: float) -> float:
+        """What the solver is told instead, so that it steps back and the run recovers."""
+        what = f"a loss of {value}" if not math.isfinite(value) else "a gradient with NaN or inf"
+        self._note_nonfinite(what, "a large loss so that it steps back")
+        if self.has_gradient:
+            last = self._last_finite_grad
+            self._grad = np.zeros_like(self._x) if last is None else last
+        if self._worst == -math.inf:
+            return _NOTHING_FINITE_YET
+        return self._worst + 9.0 * (self._largest or 1.0)
+
+    def _note_nonfinite(self, what: str, answer: str) -> None:
+        self.nonfinite += 1
+        if self._on_nonfinite == "raise":
+            raise NonfiniteError(
+                f"the closure gave {what}. The parameters are set to the best point seen; "
+                f"nonfinite='recover' would have gone on."
+            )
+        if self.nonfinite == 1:
+            warnings.warn(
+                f"the closure gave {what}; the solver is told {answer}, and res.nonfinite counts "
+                f"how often. nonfinite='raise' stops instead.",
+                RuntimeWarning,
+                stacklevel=2,
+            )

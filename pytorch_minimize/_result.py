@@ -1,0 +1,65 @@
+"""The promises about the end of a run: what the parameters, ``.grad`` and ``res`` hold."""
+
+from __future__ import annotations
+
+import math
+import warnings
+
+import numpy as np
+from scipy.optimize import OptimizeResult
+
+from ._arguments import Arguments
+from ._bridge import Bridge, same_values
+from ._objective import Array, Objective
+from ._watch import largest
+
+__all__ = ["finish"]
+
+# If the loss fell to zero as a parabola does, the minimum would be 2 |loss| / |gradient| away. A
+# point is neither solved nor flat where that is between these, in units of the larger of 1 and |x|.
+_SOLVED, _FLAT = 1e-3, 1e2
+
+
+def finish(
+    objective: Objective, res: OptimizeResult, x0: Array, arguments: Arguments
+) -> OptimizeResult:
+    """Set the parameters to ``res.x`` and ``.grad`` to the gradient there; complete ``res``."""
+    if not math.isfinite(objective.best_value):
+        res.x, res.fun, res.success = objective.best_x, math.nan, False
+        res.message = "No evaluation gave a finite loss and gradient."
+    x = res.x = np.atleast_1d(np.asarray(res.x, dtype=np.float64))
+    gradient = res.get("grad", res.get("jac"))
+    if not (objective.is_at(x) and objective.has_gradient):
+        objective.load(x)
+        _set_grads(objective.bridge, gradient)
+    res.fun = float(np.asarray(res.fun).reshape(()))
+    res.nonfinite = objective.nonfinite
+    if arguments.curvature and arguments.row is not None and arguments.row.positive_definite:
+        res.hess_shifts = objective.profile.counts.get("shift", 0)
+    if res.get("success") and same_values(x, x0):
+        _warn_if_steep(res, gradient, arguments)
+    return res
+
+
+def _set_grads(bridge: Bridge, gradient: object) -> None:
+    bridge.clear_grads()
+    if isinstance(gradient, np.ndarray) and gradient.shape == (bridge.numel,):
+        bridge.load_grads(gradient.astype(np.float64, copy=False))
+
+
+def _warn_if_steep(res: OptimizeResult, gradient: object, arguments: Arguments) -> None:
+    """A loss of small scale passes absolute tolerances wherever it is."""
+    row = arguments.row
+    if row is None or not row.tolerances or not isinstance(gradient, np.ndarray):
+        return
+    slope = max(largest(gradient), np.finfo(np.float64).tiny)
+    distance = 2.0 * abs(res.fun) / slope / max(1.0, largest(res.x))
+    if _SOLVED < distance < _FLAT:
+        smaller = ", ".join(f"{name}={slope * 1e-8:.0e}" for name in row.tolerances)
+        warnings.warn(
+            f"{row.name} reports success at its start point, where the loss is {res.fun:.3g} and "
+            f"the gradient is as large as {slope:.3g}: its tolerances are absolute "
+            f"and this loss is small. Set options=dict({smaller}), or scale the loss up.",
+            RuntimeWarning,
+            stacklevel=2,
+        )

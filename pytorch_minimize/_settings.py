@@ -1,0 +1,131 @@
+"""Keyword arguments that every optimizer of this package takes besides scipy's own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, TypedDict
+
+__all__ = ["OnNonfinite", "RunKeywords", "Settings", "Strategy"]
+
+OnNonfinite = Literal["recover", "raise"]
+Strategy = Literal["graph", "replay"]
+
+
+class RunKeywords(TypedDict, total=False):
+    """The keywords, for type checkers; :class:`Settings` says what they mean."""
+
+    scipy_blas_threads: int | None
+    nonfinite: OnNonfinite
+    progress: bool
+    timeout: float | None
+    max_evaluations: int | None
+    rtol: float | None
+    checkpoint: tuple[str | os.PathLike[str], float] | None
+    warm_start: bool
+    curvature: Strategy
+    check_closure: bool
+    hessian_block_bytes: int
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a run is carried out, whichever solver carries it out.
+
+    Attributes:
+        scipy_blas_threads: threads of scipy's own BLAS while scipy runs (not numpy's, not
+            torch's, and not while the closure runs); None leaves it alone.
+        nonfinite: "recover" answers a loss or gradient with NaN or infinity so that the solver
+            steps back, counts it in ``res.nonfinite`` and warns once; "raise" stops with
+            :class:`NonfiniteError`.
+        progress: show a tqdm bar.
+        timeout: seconds after which a step ends with the best point seen; looked at before each
+            evaluation of the closure, never inside one.
+        max_evaluations: closure runs after which a step ends with the best point seen.
+        rtol: end a step where the loss has fallen by less than this share of itself over the
+            last ten iterations; for losses of any scale.
+        checkpoint: (path, seconds): write ``state_dict()`` with the best point seen to ``path``
+            at most every ``seconds`` during a step, and at its end.
+        warm_start: start BFGS from the inverse Hessian of the last step.
+        curvature: how Hessian products come out of the closure. "graph" keeps the graph of the
+            gradient at the current point and goes through it once a product. "replay" runs the
+            closure for each product and frees the graph of each of its ``backward()`` calls, so
+            that a loss summed over micro-batches needs the memory of one of them.
+        check_closure: before the run, at x0, compare two evaluations of the closure, and for
+            methods that use curvature a Hessian product with a difference of gradients.
+        hessian_block_bytes: about how much memory a dense Hessian may take besides itself: so
+            many of its rows are computed at a time.
+    """
+
+    scipy_blas_threads: int | None = 1
+    nonfinite: OnNonfinite = "recover"
+    progress: bool = False
+    timeout: float | None = None
+    max_evaluations: int | None = None
+    rtol: float | None = None
+    checkpoint: tuple[str | os.PathLike[str], float] | None = None
+    warm_start: bool = False
+    curvature: Strategy = "graph"
+    check_closure: bool = False
+    hessian_block_bytes: int = 1 << 26
+
+    @classmethod
+    def parse(cls, keywords: Mapping[str, Any]) -> Settings:
+        """Check the keywords of an optimizer's constructor.
+
+        Raises:
+            TypeError: an unknown keyword.
+            ValueError: a value that is not understood.
+        """
+        known = [field.name for field in fields(cls)]
+        unknown = sorted(set(keywords) - set(known))
+        if unknown:
+            raise TypeError(f"expected keyword arguments among {', '.join(known)}; got {unknown}")
+        settings = cls(**keywords)
+        for name, (accepts, expected) in _CHECKS.items():
+            value = getattr(settings, name)
+            if not accepts(value):
+                raise ValueError(f"{name}: expected {expected}, got {value!r}")
+        return settings
+
+    def as_saved(self) -> dict[str, Any]:
+        """As plain values, for ``state_dict``; where to write is left to whoever loads it."""
+        return {k: v for k, v in asdict(self).items() if k != "checkpoint"}
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _is_positive(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0
+
+
+def _is_path_and_seconds(value: object) -> bool:
+    return (
+        isinstance(value, tuple)
+        and len(value) == 2
+        and isinstance(value[0], (str, os.PathLike))
+        and isinstance(value[1], (int, float))
+        and value[1] >= 0
+    )
+
+
+def _or_none(check: Callable[[object], bool]) -> Callable[[object], bool]:
+    return lambda value: value is None or check(value)
+
+
+_CHECKS: dict[str, tuple[Callable[[object], bool], str]] = {
+    "scipy_blas_threads": (_or_none(_is_count), "a positive int, or None to leave it alone"),
+    "nonfinite": (lambda value: value in ("recover", "raise"), '"recover" or "raise"'),
+    "progress": (lambda value: isinstance(value, bool), "True or False"),
+    "timeout": (_or_none(_is_positive), "a positive number of seconds, or None"),
+    "max_evaluations": (_or_none(_is_count), "a positive int, or None"),
+    "rtol": (_or_none(_is_positive), "a positive number, or None"),
+    "checkpoint": (_or_none(_is_path_and_seconds), "(path, seconds), or None"),
+    "warm_start": (lambda value: isinstance(value, bool), "True or False"),
+    "curvature": (lambda value: value in ("graph", "replay"), '"graph" or "replay"'),
+    "check_closure": (lambda value: isinstance(value, bool), "True or False"),
+    "hessian_block_bytes": (_is_count, "a positive int"),
+}

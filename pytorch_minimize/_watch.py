@@ -1,0 +1,197 @@
+"""What a run does besides minimising: limits, history, progress, the user's callback."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from scipy.optimize import OptimizeResult
+from tqdm.auto import tqdm
+
+from ._arguments import Arguments
+from ._checkpoint import Checkpoint
+from ._history import History
+from ._objective import Array, Objective
+from ._settings import Settings
+from ._stopping import Ending, Stopped
+
+__all__ = ["Watch"]
+
+_STALL_WINDOW = 10  # iterations over which ``rtol`` is judged
+
+UserCallback = Callable[..., Any]
+
+# scipy looks at the callback's signature at each call of minimize; found so, it costs nothing.
+_SIGNATURE = inspect.Signature(
+    [inspect.Parameter("intermediate_result", inspect.Parameter.POSITIONAL_OR_KEYWORD)]
+)
+
+
+class Watch:
+    """Stands by a run: asked before each evaluation, and called back at each iteration.
+
+    Args:
+        objective: of the run; its parameters hold the iterate while the user's callback runs.
+        x0: where the run starts.
+        arguments: the user's callback, the method's habits, an iteration limit of ours.
+        settings: timeout, max_evaluations, rtol, progress.
+        history: gets a row per iteration.
+        checkpoint: written before evaluations, when it is time.
+    """
+
+    def __init__(
+        self,
+        objective: Objective,
+        x0: Array,
+        arguments: Arguments,
+        settings: Settings,
+        history: History,
+        checkpoint: Checkpoint | None = None,
+    ) -> None:
+        self._objective = objective
+        self._settings = settings
+        self._maxiter = arguments.maxiter
+        self._history = history
+        self._checkpoint = checkpoint
+        self._row = arguments.row
+        self._user = adapt_callback(arguments.keywords.get("callback"), self._is_trust_constr)
+        self._start = perf_counter()
+        self._x0: Array | None = x0
+        self._previous = x0
+        self._last_grad_norm = math.nan
+        self.nit = 0
+        self.__signature__ = _SIGNATURE
+        self._bar = tqdm(unit="it", dynamic_ncols=True) if settings.progress else None
+
+    @property
+    def _is_trust_constr(self) -> bool:
+        return self._row is not None and self._row.name == "trust-constr"
+
+    def before_evaluation(self) -> None:
+        """End the run at the best point where a limit is reached (also inside line searches)."""
+        settings, objective = self._settings, self._objective
+        if self._checkpoint is not None:
+            self._checkpoint.if_due()
+        if settings.timeout is not None and perf_counter() - self._start >= settings.timeout:
+            raise Stopped(Ending.TIMEOUT, None, self.nit)
+        limit = settings.max_evaluations
+        if limit is not None and objective.evaluations >= limit:
+            raise Stopped(Ending.EVALUATIONS, None, self.nit)
+
+    def __call__(self, intermediate_result: Any) -> None:
+        """scipy's callback; the parameter's name is what makes scipy hand over a result."""
+        objective = self._objective
+        objective.profile.charge("solver")
+        given = intermediate_result
+        result = given if isinstance(given, OptimizeResult) else OptimizeResult(x=given)
+        x = np.asarray(result.x, dtype=np.float64).reshape(-1)
+        if "fun" not in result:
+            result.fun = objective.known_value(x)
+        self.nit += 1
+        self._record(x, float(result.fun))
+        objective.profile.charge("bridge")
+        if self._user is not None:
+            self._tell_user(x, result)
+        self._end_if_due(x)
+
+    def close(self) -> None:
+        """Leave the progress bar as it stands."""
+        if self._bar is not None:
+            self._show()
+            self._bar.close()
+
+    def _record(self, x: Array, loss: float) -> None:
+        objective = self._objective
+        if self._x0 is not None:  # the solver may still hold it: ours is a copy, made only here
+            self._previous, self._x0 = self._x0.copy(), None
+        step_length = move(self._previous, x)
+        gradient = objective.known_gradient(x)
+        if gradient is not None:
+            self._last_grad_norm = largest(gradient)
+        elif step_length > 0.0:
+            self._last_grad_norm = math.nan
+        self._history.append(
+            loss=loss,
+            grad_norm=self._last_grad_norm,
+            step_length=step_length,
+            evaluations=objective.evaluations,
+            seconds=perf_counter() - self._start,
+        )
+        if self._bar is not None and self._bar.update(1):
+            self._show()
+
+    def _show(self) -> None:
+        assert self._bar is not None
+        if len(self._history):
+            losses = self._history.segment_losses(1)
+            loss = losses[0] if losses else math.nan
+            self._bar.set_postfix_str(
+                f"loss {loss:.6g}, |g| {self._last_grad_norm:.2e}, "
+                f"evaluations {self._objective.evaluations}"
+            )
+
+    def _tell_user(self, x: Array, result: OptimizeResult) -> None:
+        assert self._user is not None
+        objective = self._objective
+        try:
+            with objective.parameters_at(x):
+                stop = self._user(x, result)
+        except StopIteration:
+            stop = True
+        objective.profile.charge("closure")
+        if stop is True:
+            self._stop_by_callback(x)
+
+    def _stop_by_callback(self, x: Array) -> None:
+        if self._row is not None and self._row.ends_on_stop_iteration:
+            raise StopIteration
+        raise Stopped(Ending.CALLBACK, x.copy(), self.nit)
+
+    def _end_if_due(self, x: Array) -> None:
+        if self._maxiter is not None and self.nit >= self._maxiter:
+            raise Stopped(Ending.ITERATIONS, x.copy(), self.nit)
+        rtol = self._settings.rtol
+        if rtol is not None:
+            losses = self._history.segment_losses(_STALL_WINDOW + 1)
+            if len(losses) > _STALL_WINDOW and losses[0] - losses[-1] < rtol * abs(losses[0]):
+                raise Stopped(Ending.STALLED, x.copy(), self.nit)
+
+
+def adapt_callback(
+    user: UserCallback | None, takes_state: bool
+) -> Callable[[Array, OptimizeResult], Any] | None:
+    """The user's callback in one form, told apart as scipy does: by its one parameter's name."""
+    if user is None:
+        return None
+    if not callable(user):
+        raise TypeError(f"callback: expected a callable, got {user!r}")
+    try:
+        wants_result = list(inspect.signature(user).parameters) == ["intermediate_result"]
+    except (TypeError, ValueError):  # a builtin without a signature
+        wants_result = False
+    if wants_result:
+
+        def with_result(x: Array, result: OptimizeResult) -> Any:
+            return user(intermediate_result=OptimizeResult({**result, "x": x.copy()}))
+
+        return with_result
+    if takes_state:
+        return lambda x, result: user(x.copy(), result)
+    return lambda x, result: user(x.copy())
+
+
+def largest(vector: Array) -> float:
+    """max |v_i| without a temporary of v's size; 0 for an empty one."""
+    return max(float(vector.max()), -float(vector.min())) if vector.size else 0.0
+
+
+def move(previous: Array, x: Array) -> float:
+    """``previous`` := x; the Euclidean length of that move."""
+    np.subtract(x, previous, out=previous)
+    length = float(np.linalg.norm(previous))
+    np.copyto(previous, x)
+    return length

@@ -1,0 +1,68 @@
+"""scipy.optimize as torch optimizers: one ``step(closure)`` runs a whole minimisation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import scipy.optimize
+from scipy.optimize import OptimizeResult
+from typing_extensions import Unpack
+
+from ._arguments import Arguments
+from ._objective import Array, NonfiniteError, Objective
+from ._optimizer import ScipyOptimizer
+from ._settings import RunKeywords
+from ._watch import Watch
+
+__all__ = ["MinimizeWrapper", "NonfiniteError"]
+
+
+class MinimizeWrapper(ScipyOptimizer):
+    """``scipy.optimize.minimize`` over the parameters of a model.
+
+    One call of :meth:`step` runs a whole minimisation with the full batch. scipy sees a flat
+    float64 vector; the parameters are written in place and keep their dtype and device.
+
+    Args:
+        params: parameters, named parameters or param groups, as for any torch optimizer. Those
+            with ``requires_grad=False`` stay fixed, unless none requires grad and the method is
+            gradient-free: then all are optimised.
+        minimizer_args: the keywords of :func:`scipy.optimize.minimize`: ``method`` (a name in
+            any case, a callable with scipy's signature, or None for scipy's own choice), ``tol``,
+            ``options``, ``bounds``, ``constraints``, ``callback``, ``jac``, ``hess``, ``hessp``,
+            ``args``. ``jac`` True or absent means autograd; False means scipy's finite
+            differences. Bounds, constraints and callables speak of the flat vector.
+        run_keywords: ``scipy_blas_threads`` and ``nonfinite``; see
+            :class:`~pytorch_minimize._settings.Settings`.
+
+    Attributes:
+        res: scipy's result of the last step, with ``nonfinite`` besides; None before.
+        profile: where the time of the last step went.
+
+    Raises:
+        ValueError, TypeError: arguments that are not understood, with those that are.
+
+    Example:
+        >>> x = torch.nn.Parameter(torch.tensor([3.0, -1.0], dtype=torch.float64))
+        >>> optimizer = MinimizeWrapper([x], dict(method="L-BFGS-B"))
+        >>> loss = optimizer.step(lambda: ((x - 1) ** 2).sum())
+        >>> x.detach().round(decimals=6)
+        tensor([1., 1.], dtype=torch.float64)
+        >>> optimizer.res.success
+        True
+
+    Source: the methods are those of :func:`scipy.optimize.minimize`, whose pages name the papers.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        minimizer_args: Mapping[str, Any],
+        **run_keywords: Unpack[RunKeywords],
+    ) -> None:
+        super().__init__(params, Arguments.parse(minimizer_args), run_keywords)
+
+    def _solve(self, objective: Objective, watch: Watch, x0: Array) -> OptimizeResult:
+        keywords = self._minimize_keywords(objective, watch)
+        return scipy.optimize.minimize(objective.fun, x0, **keywords)

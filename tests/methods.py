@@ -1,0 +1,23 @@
+"""The methods under test, by what they use."""
+
+from __future__ import annotations
+
+from typing import Any
+
+GRADIENT = ("CG", "BFGS", "L-BFGS-B", "TNC", "SLSQP")
+GRADIENT_FREE = ("Nelder-Mead", "Powell", "COBYLA", "COBYQA")
+LOCAL = GRADIENT + GRADIENT_FREE
+
+# COBYLA and COBYQA take milliseconds of Python an evaluation; a path is long enough to
+# show a difference after so many.
+CAPPED: dict[str | None, dict[str, Any]] = {
+    "COBYLA": {"maxiter": 150},
+    "COBYQA": {"maxfev": 100},
+    "Powell": {"maxfev": 600},
+    "Nelder-Mead": {"maxfev": 600},
+}
+
+
+def arguments(method: str | None, **more: Any) -> dict[str, Any]:
+    """`minimizer_args` for a method; None leaves the choice to scipy."""
+    return ({} if method is None else {"method": method}) | more

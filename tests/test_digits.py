@@ -1,0 +1,69 @@
+"""examples/digits.py: the main job, on real data."""
+
+from __future__ import annotations
+
+import importlib.util
+import pathlib
+import re
+from types import ModuleType
+
+import pytest
+import torch
+from methods import GRADIENT
+
+EXAMPLE = pathlib.Path(__file__).parent.parent / "examples" / "digits.py"
+
+
+@pytest.fixture(scope="module")
+def digits() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("digits", EXAMPLE)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+# The least loss of the logistic problem with seed 0: its gradient is below 1e-9 there.
+OPTIMUM = 0.259481026
+
+
+@pytest.mark.parametrize("method", GRADIENT)
+def test_every_gradient_method_finds_one_optimum(digits: ModuleType, method: str) -> None:
+    data = digits.load("cpu", torch.float64, seed=0)
+    model = digits.make_model("logistic", "cpu", torch.float64, seed=0)
+    optimizer = digits.fit(model, data, method)
+    assert optimizer.res.success
+    assert abs(optimizer.res.fun - OPTIMUM) < 1e-6
+    assert digits.objective(model, data).item() == optimizer.res.fun
+    assert digits.accuracy(model, data) > 0.96
+
+
+def test_float32_finds_it_too(digits: ModuleType) -> None:
+    data = digits.load("cpu", torch.float32, seed=0)
+    model = digits.make_model("logistic", "cpu", torch.float32, seed=0)
+    optimizer = digits.fit(model, data, "L-BFGS-B")
+    assert abs(optimizer.res.fun - OPTIMUM) < 1e-5
+
+
+def test_the_optimum_does_not_depend_on_the_start(digits: ModuleType) -> None:
+    data = digits.load("cpu", torch.float64, seed=0)
+    model = digits.make_model("logistic", "cpu", torch.float64, seed=1)
+    assert abs(digits.fit(model, data, "L-BFGS-B").res.fun - OPTIMUM) < 1e-6
+
+
+def test_the_command_prints_its_report(
+    digits: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    digits.main(["--model", "both", "--method", "tnc", "--seed", "3"])
+    out, err = capsys.readouterr()
+    for name in ("logistic: 650 parameters", "mlp: 2410 parameters"):
+        assert name in out
+    for line in ("train loss", "iterations", "evaluations", "closure", "solver", "total"):
+        assert out.count(line) >= 2
+    accuracies = [float(a) for a in re.findall(r"test accuracy +(\S+)", out)]
+    assert len(accuracies) == 2
+    assert min(accuracies) > 0.95
+    # The progress line is drawn on stderr, so that stdout is the report alone.
+    assert "loss" in err
+    assert "loss" not in re.sub(r"train loss", "", out)

@@ -1,0 +1,130 @@
+"""scipy's own BLAS pool is held while scipy works, and is the user's while the closure does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import scipy.linalg  # noqa: F401  (loads the library that is looked for below)
+import threadpoolctl
+import torch
+from instance import Array
+from problems import himmelblau
+from scipy.optimize import OptimizeResult
+from torch import Tensor
+
+from pytorch_minimize.optim import MinimizeWrapper
+
+USERS = 3
+
+
+def threads() -> dict[str, int]:
+    """Threads by pool: scipy's BLAS, numpy's BLAS, torch's."""
+    found = {"torch": torch.get_num_threads()}
+    for pool in threadpoolctl.threadpool_info():
+        if pool["user_api"] == "blas":
+            owner = "scipy" if "scipy.libs" in pool["filepath"] else "other"
+            found[owner] = pool["num_threads"]
+    return found
+
+
+pytestmark = pytest.mark.skipif(
+    "scipy" not in threads(), reason="this scipy has no BLAS of its own to hold"
+)
+
+
+@pytest.fixture(autouse=True)
+def _users_setting() -> Iterator[None]:
+    with threadpoolctl.threadpool_limits(limits=USERS, user_api="blas"):
+        yield
+
+
+class Watch:
+    """Records the threads where scipy works (a method is scipy's to call) and in the closure."""
+
+    def __init__(self) -> None:
+        self.instance = himmelblau()
+        self.solver: list[dict[str, int]] = []
+        self.inside: list[dict[str, int]] = []
+
+    def method(self, fun: Any, x0: Array, args: Any = (), **kwargs: Any) -> OptimizeResult:
+        for step in (0.0, 0.1, 0.2):
+            self.solver.append(threads())
+            value = fun(x0 + step)
+            self.solver.append(threads())
+            kwargs["jac"](x0 + step)
+        return OptimizeResult(x=x0, fun=value, success=True, nfev=3)
+
+    def closure(self) -> Tensor:
+        self.inside.append(threads())
+        return self.instance.closure(1)()
+
+    def run(self, **more: Any) -> None:
+        MinimizeWrapper(self.instance.params, {"method": self.method}, **more).step(self.closure)
+
+
+@pytest.mark.parametrize(("more", "held"), [({}, 1), ({"scipy_blas_threads": 2}, 2)])
+def test_held_for_scipy_alone(more: dict[str, Any], held: int) -> None:
+    before = threads()
+    assert before["scipy"] == USERS
+    watch = Watch()
+    watch.run(**more)
+    assert watch.inside
+    assert all(seen == before for seen in watch.inside)
+    assert all(seen == before | {"scipy": held} for seen in watch.solver)
+    assert threads() == before
+
+
+@pytest.mark.parametrize("method", ["L-BFGS-B", "SLSQP", "BFGS", "CG", "Nelder-Mead", "COBYQA"])
+def test_held_in_scipys_callback(method: str) -> None:
+    instance, seen = himmelblau(), []
+    optimizer = MinimizeWrapper(
+        instance.params, {"method": method, "callback": lambda xk: seen.append(threads())}
+    )
+    before = threads()
+    optimizer.step(instance.closure(1))
+    assert seen
+    assert all(pools["scipy"] == 1 for pools in seen)
+    assert threads() == before
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt])
+def test_restored_after_an_exception(error: type[BaseException]) -> None:
+    before, calls = threads(), []
+    instance = himmelblau()
+
+    def closure() -> Tensor:
+        calls.append(1)
+        if len(calls) == 3:
+            raise error
+        return instance.closure(1)()
+
+    with pytest.raises(error):
+        MinimizeWrapper(instance.params, {"method": "L-BFGS-B"}).step(closure)
+    assert threads() == before
+
+
+def test_nested_steps_restore_in_turn() -> None:
+    before = threads()
+    inner, outer = Watch(), Watch()
+
+    def closure() -> Tensor:
+        inner.run()
+        return outer.closure()
+
+    MinimizeWrapper(outer.instance.params, {"method": outer.method}).step(closure)
+    assert all(seen == before for seen in inner.inside + outer.inside)
+    assert all(seen["scipy"] == 1 for seen in inner.solver + outer.solver)
+    assert threads() == before
+
+
+def test_libraries_are_looked_up_once_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    Watch().run()
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("the loaded libraries were looked up again")
+
+    monkeypatch.setattr(threadpoolctl.ThreadpoolController, "__init__", refuse)
+    instance = himmelblau()
+    MinimizeWrapper(instance.params, {"method": "BFGS"}).step(instance.closure(1))
