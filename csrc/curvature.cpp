@@ -23,10 +23,9 @@ void add_to_grad(const at::Tensor& param, const at::Tensor& gradient) {
   grad = grad.defined() ? at::add(grad, gradient) : gradient.detach().clone();
 }
 
-std::vector<at::Tensor> vector_jacobian(const std::vector<at::Tensor>& outputs,
-                                        const std::vector<at::Tensor>& inputs,
-                                        const std::vector<at::Tensor>& seeds,
-                                        bool create_graph) {
+std::vector<at::Tensor> vector_jacobian(
+    const std::vector<at::Tensor>& outputs, const std::vector<at::Tensor>& inputs,
+    const std::vector<at::Tensor>& seeds, bool create_graph) {
   return torch::autograd::grad(
       outputs, inputs, seeds, /*retain_graph=*/true, create_graph, /*allow_unused=*/true);
 }
@@ -54,10 +53,9 @@ std::vector<size_t> HessianOperator::positions(const std::vector<at::Tensor>& in
   return found;
 }
 
-void HessianOperator::add(const std::vector<at::Tensor>& roots,
-                          const std::vector<at::Tensor>& seeds,
-                          const std::optional<std::vector<at::Tensor>>& inputs,
-                          bool fill_grads) {
+void HessianOperator::add(
+    const std::vector<at::Tensor>& roots, const std::vector<at::Tensor>& seeds,
+    const std::optional<std::vector<at::Tensor>>& inputs, bool fill_grads) {
   const auto& params = bridge_->params();
   const auto where = positions(inputs.value_or(params));
   if (where.empty()) {
@@ -86,11 +84,10 @@ void HessianOperator::add(const std::vector<at::Tensor>& roots,
 
 void HessianOperator::check_unchanged() const {
   for (size_t i = 0; i < versions_.size(); ++i) {
-    TORCH_CHECK(bridge_->params()[i]._version() == versions_[i],
-                "parameter ",
-                i,
-                " was written to since its Hessian was taken, and the graph with its old values is "
-                "gone; take the Hessian again.");
+    TORCH_CHECK(
+        bridge_->params()[i]._version() == versions_[i], "parameter ", i,
+        " was written to since its Hessian was taken, and the graph with its old values is "
+        "gone; take the Hessian again.");
   }
 }
 
@@ -139,9 +136,8 @@ std::vector<at::Tensor> HessianOperator::unpack_rows(const double* v, int64_t ro
   return stacks;
 }
 
-bool HessianOperator::pack_rows(const std::vector<at::Tensor>& stacks,
-                                int64_t rows,
-                                double* out) const {
+bool HessianOperator::pack_rows(
+    const std::vector<at::Tensor>& stacks, int64_t rows, double* out) const {
   bool finite = true;
   std::vector<at::Tensor> vectors(stacks.size());
   for (int64_t row = 0; row < rows; ++row) {

@@ -77,11 +77,12 @@ double largest_chunk(const double* v, int64_t begin, int64_t end) {
 }  // namespace
 
 double move(py::handle previous, py::handle x) {
-  TORCH_CHECK_TYPE(py::isinstance<py::array_t<double>>(previous),
-                   "expected previous to be a float64 array.");
+  TORCH_CHECK_TYPE(
+      py::isinstance<py::array_t<double>>(previous), "expected previous to be a float64 array.");
   auto to = py::reinterpret_borrow<py::array_t<double>>(previous);
-  TORCH_CHECK_VALUE(to.ndim() == 1 && (to.flags() & py::array::c_style) != 0 && to.writeable(),
-                    "expected previous to be a writeable contiguous vector.");
+  TORCH_CHECK_VALUE(
+      to.ndim() == 1 && (to.flags() & py::array::c_style) != 0 && to.writeable(),
+      "expected previous to be a writeable contiguous vector.");
   const FlatInput from(x, to.size());
   double* const data = to.mutable_data();
   double sum = 0.0;
