@@ -4,7 +4,9 @@
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/add.h>
+#include <ATen/ops/mul.h>
 #include <ATen/ops/stack.h>
+#include <ATen/ops/zeros.h>
 #include <c10/util/Exception.h>
 #include <torch/csrc/autograd/autograd.h>
 
@@ -23,11 +25,24 @@ void add_to_grad(const at::Tensor& param, const at::Tensor& gradient) {
   grad = grad.defined() ? at::add(grad, gradient) : gradient.detach().clone();
 }
 
+/// After an exception the engine keeps the rest of the pass, and with it the graph,
+/// in this thread's queue until its next pass; so here is one.
+void forget_failed_pass() {
+  const auto leaf = at::zeros({}).requires_grad_();
+  const at::AutoGradMode grad_mode(true);
+  torch::autograd::grad({leaf.mul(1)}, {leaf});
+}
+
 std::vector<at::Tensor> vector_jacobian(
     const std::vector<at::Tensor>& outputs, const std::vector<at::Tensor>& inputs,
     const std::vector<at::Tensor>& seeds, bool create_graph) {
-  return torch::autograd::grad(
-      outputs, inputs, seeds, /*retain_graph=*/true, create_graph, /*allow_unused=*/true);
+  try {
+    return torch::autograd::grad(
+        outputs, inputs, seeds, /*retain_graph=*/true, create_graph, /*allow_unused=*/true);
+  } catch (...) {
+    forget_failed_pass();
+    throw;
+  }
 }
 
 }  // namespace
