@@ -24,14 +24,18 @@ def finish(
     objective: Objective, res: OptimizeResult, x0: Array, arguments: Arguments
 ) -> OptimizeResult:
     """Set the parameters to ``res.x`` and ``.grad`` to the gradient there; complete ``res``."""
-    if not math.isfinite(objective.best_value):
+    if not objective.has_finite_value:
         res.x, res.fun, res.success = objective.best_x, math.nan, False
         res.message = "No evaluation gave a finite loss and gradient."
-    x = res.x = np.atleast_1d(np.asarray(res.x, dtype=np.float64))
+    x = res.x = objective.within(res.x)
     gradient = res.get("grad", res.get("jac"))
     if not (objective.is_at(x) and objective.has_gradient):
         objective.load(x)
-        _set_grads(objective.bridge, gradient)
+        if objective.has_gradient and _has_nan(gradient):
+            # scipy's answer for variables that it removed, since equal bounds fix them.
+            objective.jac(x)
+        else:
+            _set_grads(objective.bridge, gradient)
     res.fun = float(np.asarray(res.fun).reshape(()))
     res.nonfinite = objective.nonfinite
     if arguments.curvature and arguments.row is not None and arguments.row.positive_definite:
@@ -39,6 +43,10 @@ def finish(
     if res.get("success") and same_values(x, x0):
         _warn_if_steep(res, gradient, arguments)
     return res
+
+
+def _has_nan(gradient: object) -> bool:
+    return isinstance(gradient, np.ndarray) and bool(np.isnan(gradient).any())
 
 
 def _set_grads(bridge: Bridge, gradient: object) -> None:
