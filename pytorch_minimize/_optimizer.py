@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ._arguments import Arguments
 from ._bounded_groups import BoundedGroups
-from ._bounds import start_within
+from ._box import completer, start_within
 from ._bridge import Bridge, coarsest_eps, make_bridge
 from ._check_closure import check_closure
 from ._checkpoint import Checkpoint
@@ -258,9 +258,14 @@ class ScipyOptimizer(BoundedGroups):
         keywords["callback"] = watch
         if arguments.row is not None or self._has_group_bounds:
             keywords["bounds"] = self._flat_bounds()
+        bounds = keywords.get("bounds")
         keywords["constraints"] = restrict(
-            objective, keywords.get("bounds"), keywords["constraints"], arguments.row
+            objective, bounds, keywords["constraints"], arguments.row
         )
+        complete = completer(bounds)
+        if complete is not None and arguments.row is not None:
+            # With the name intermediate_result scipy prints the callback, and TNC fails.
+            keywords["callback"] = lambda x, *state: watch(*(state or (complete(x),)))
         if arguments.gradient:
             keywords["jac"] = objective.jac
         if isinstance(objective, CurvedObjective):
