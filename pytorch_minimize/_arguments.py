@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from scipy.optimize import OptimizeResult
 
+from ._constraints import as_list
 from ._curvature_arguments import curvature_by_autograd
 from ._methods import METHODS, Method, find_method
 
@@ -43,6 +44,7 @@ class Arguments:
         keywords: go to scipy as they are.
         prints_report: a line of our own is printed at the end, where scipy prints none.
         maxiter: iterations that we count, where the method knows no such option.
+        bounds_in_groups: the param groups state bounds.
     """
 
     row: Method | None
@@ -52,10 +54,17 @@ class Arguments:
     keywords: Mapping[str, Any]
     prints_report: bool
     maxiter: int | None
+    bounds_in_groups: bool = False
 
     @classmethod
-    def parse(cls, minimizer_args: Mapping[str, Any]) -> Arguments:
+    def parse(
+        cls, minimizer_args: Mapping[str, Any], *, bounds_in_groups: bool = False
+    ) -> Arguments:
         """Check everything that can be checked without running.
+
+        Args:
+            minimizer_args: the user's.
+            bounds_in_groups: the param groups state bounds, so that the method must take them.
 
         Raises:
             ValueError: an unknown keyword, method or option, or one that the method cannot take.
@@ -65,7 +74,9 @@ class Arguments:
         check_keywords("minimizer_args", given, _KEYWORDS)
         original = dict(given)
         method = given.pop("method", None)
-        row = find_method(method, bounds=given.get("bounds"), constraints=given.get("constraints"))
+        given["constraints"] = as_list(given.get("constraints"))
+        bounds = "in the param groups" if bounds_in_groups else given.get("bounds")
+        row = find_method(method, bounds=bounds, constraints=given["constraints"])
         options = dict(_as_mapping("options", given.pop("options", None) or {}))
         given["method"] = method if row is None else row.name
         jac = given.pop("jac", None)
@@ -74,14 +85,20 @@ class Arguments:
             curvature = curvature_by_autograd(row, given)
         else:
             gradient = _gradient_by_autograd(row, jac)
-            _refuse_unused(row, given)
+            _refuse_unused(row, given | {"bounds": bounds})
             curvature = curvature_by_autograd(row, given)
             report, maxiter = _take_over(row, options)
             options = _translate(row, options)
         if not gradient and jac not in (None, True, False):
             given["jac"] = jac
         given["options"] = options
-        return cls(row, gradient, curvature, original, given, report, maxiter)
+        return cls(row, gradient, curvature, original, given, report, maxiter, bounds_in_groups)
+
+    def for_groups(self, *, bounded: bool) -> Arguments:
+        """Checked again where the param groups begin or cease to state bounds."""
+        if bounded == self.bounds_in_groups:
+            return self
+        return self.parse(self.given, bounds_in_groups=bounded)
 
     @property
     def name(self) -> str:
@@ -109,7 +126,8 @@ class Arguments:
         """The inverse of :meth:`as_saved`."""
         kept = {name: value for name, value in self.given.items() if name not in _SAVED}
         method = {"method": self.given["method"]} if callable(self.given.get("method")) else {}
-        return Arguments.parse(kept | method | dict(saved))
+        saved = kept | method | dict(saved)
+        return Arguments.parse(saved, bounds_in_groups=self.bounds_in_groups)
 
     def options_for(self, eps: float) -> dict[str, Any]:
         """The options, with scipy's float64 defaults fitted to parameters of precision ``eps``.

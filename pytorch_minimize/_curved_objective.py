@@ -107,7 +107,7 @@ class CurvedObjective(Objective):
         value = self.curvature.value
         if value is not None and not self._x_is_evaluated:
             self._take(value)
-            self._x_is_evaluated = self._is_early = True
+            self._is_early = True
 
     def _evaluate(self, x: Array) -> None:
         if self._is_early and self.is_at(as_vector(x)):
@@ -128,6 +128,7 @@ class CurvedObjective(Objective):
         self._is_finite_here = self.nonfinite == before
 
     def _leave(self) -> None:
+        super()._leave()
         self.curvature.drop()
         self._is_finite_here, self._is_early = True, False
 

@@ -24,6 +24,10 @@ class Method:
         curvature: what it takes of ``hessp`` and ``hess``, the one that we hand it first.
         positive_definite: its Hessian must be, or it gives up; ours is shifted where it is not.
         bounds, constraints: it takes them.
+        keeps_bounds: it evaluates nowhere outside the bounds, save by a rounding.
+        separates: scipy translates its constraints to an older form, in which equalities and
+            inequalities are apart; it warns where one constraint has both.
+        constraint_curvature: it takes Hessians of constraints, and honours keep_feasible.
         options: the names that it knows.
         aliases: names that other methods use for one of its options, with the same meaning.
         tolerances: its options that are absolute, in the loss's own units.
@@ -43,6 +47,9 @@ class Method:
     positive_definite: bool = False
     bounds: bool = False
     constraints: bool = False
+    keeps_bounds: bool = False
+    separates: bool = False
+    constraint_curvature: bool = False
     aliases: Mapping[str, str] = field(default_factory=dict)
     tolerances: tuple[str, ...] = ()
     precision: Mapping[str, float] = field(default_factory=dict)
@@ -70,6 +77,7 @@ METHODS: dict[str, Method] = {
             "Nelder-Mead",
             gradient=False,
             bounds=True,
+            keeps_bounds=True,
             options=_options("disp maxiter maxfev return_all initial_simplex xatol fatol adaptive"),
             aliases=_MAXFUN,
         ),
@@ -77,6 +85,7 @@ METHODS: dict[str, Method] = {
             "Powell",
             gradient=False,
             bounds=True,
+            keeps_bounds=True,
             options=_options("disp xtol ftol maxiter maxfev direc return_all"),
             aliases=_MAXFUN,
         ),
@@ -98,6 +107,7 @@ METHODS: dict[str, Method] = {
             "L-BFGS-B",
             gradient=True,
             bounds=True,
+            keeps_bounds=True,
             options=_options(f"disp maxcor ftol gtol maxfun maxiter iprint maxls {_DIFFERENCES}"),
             aliases=_MAXFEV,
             tolerances=("ftol", "gtol"),
@@ -107,6 +117,7 @@ METHODS: dict[str, Method] = {
             "TNC",
             gradient=True,
             bounds=True,
+            keeps_bounds=True,
             options=_options(
                 "disp scale offset mesg_num maxCGit eta stepmx accuracy minfev ftol xtol gtol "
                 f"rescale maxfun {_DIFFERENCES}"
@@ -123,6 +134,7 @@ METHODS: dict[str, Method] = {
             gradient=False,
             bounds=True,
             constraints=True,
+            separates=True,
             options=_options("disp rhobeg tol maxiter catol f_target"),
             ends_on_stop_iteration=False,
             # COBYLA's maxiter counts evaluations.
@@ -132,6 +144,7 @@ METHODS: dict[str, Method] = {
             "COBYQA",
             gradient=False,
             bounds=True,
+            keeps_bounds=True,
             constraints=True,
             options=_options(
                 "disp maxfev maxiter f_target feasibility_tol initial_tr_radius final_tr_radius "
@@ -144,7 +157,9 @@ METHODS: dict[str, Method] = {
             "SLSQP",
             gradient=True,
             bounds=True,
+            keeps_bounds=True,
             constraints=True,
+            separates=True,
             options=_options(f"disp ftol maxiter iprint {_DIFFERENCES}"),
             tolerances=("ftol",),
             ends_on_stop_iteration=False,
@@ -191,6 +206,7 @@ METHODS: dict[str, Method] = {
             curvature=("hessp", "hess"),
             bounds=True,
             constraints=True,
+            constraint_curvature=True,
             options=_options(
                 "xtol gtol barrier_tol sparse_jacobian maxiter verbose finite_diff_rel_step "
                 "initial_constr_penalty initial_tr_radius initial_barrier_parameter "

@@ -37,12 +37,19 @@ class NonfiniteError(FloatingPointError):
     """The loss or its gradient is NaN or infinite, and ``nonfinite="raise"`` was asked for."""
 
 
+def _nowhere_violated() -> float:
+    return 0.0
+
+
 class Objective:
     """Value and gradient of the user's loss at flat points, each point evaluated once.
 
     It speaks in flat float64 vectors and knows nothing of scipy. At most three vectors of length
     n are alive in it: the point of the memo, the best point, and the last gradient (which the
     solver holds as well).
+
+    It also owns where the parameters are. Whoever else evaluates something at x, as constraints
+    do, has them moved there by :meth:`load` and hears by ``on_leave`` that they move on.
 
     Args:
         bridge: between the flat vector and the parameters.
@@ -55,11 +62,16 @@ class Objective:
         blas: released while the closure runs.
 
     Attributes:
-        best_x, best_value: the point with the lowest finite loss; the start before there is one.
+        best_x, best_value: the point with the lowest finite loss, among those that violate the
+            constraints least; the start before there is one.
         evaluations: closure runs so far, curvature aside.
         nonfinite: how many of them were not finite.
         error: what the closure raised, in case that the solver keeps it to itself.
         before_evaluation: called before each run of the closure; may raise to end the run.
+        on_leave: called where the parameters' values are about to change.
+        box: lower and upper bounds that the solver keeps, save by a rounding.
+        violation: how far the parameters' point is outside the feasible region; 0 inside, None
+            while a constraint is not known there.
     """
 
     def __init__(
@@ -80,6 +92,7 @@ class Objective:
         self.blas = blas
         self._x = bridge.flatten_params()
         self._x_is_evaluated = False
+        self._is_finite = False
         self._spare: Array | None = None
         self._value = math.nan
         self._grad: Array | None = None
@@ -89,8 +102,12 @@ class Objective:
         self.nonfinite = 0
         self.error: BaseException | None = None
         self.before_evaluation: Callable[[], None] | None = None
+        self.on_leave: list[Callable[[], None]] = []
+        self.box: tuple[Array, Array] | None = None
+        self.violation: Callable[[], float | None] = _nowhere_violated
         self.best_x = self._x
         self.best_value = math.inf
+        self._best_violation = math.inf
 
     # The solver's callables. ``args`` are scipy's, meant for the user's own callables.
 
@@ -108,6 +125,21 @@ class Objective:
         self.profile.charge("bridge")
         assert self._grad is not None
         return self._grad
+
+    @property
+    def x(self) -> Array:
+        """The point that the parameters hold; valid until they move."""
+        return self._x
+
+    @property
+    def has_finite_value(self) -> bool:
+        """Whether any evaluation gave a finite loss and gradient."""
+        return self._worst > -math.inf
+
+    def within(self, x: Any) -> Array:
+        """x as a flat float64 vector, put back into the box where a rounding left it."""
+        flat = as_vector(x)
+        return flat if self.box is None else np.clip(flat, *self.box)
 
     def is_at(self, x: Array) -> bool:
         """Whether the parameters hold x and its value is known."""
@@ -137,17 +169,32 @@ class Objective:
             self.bridge.load_params(self._x)
 
     def load(self, x: Array) -> None:
-        """Set the parameters to x without an evaluation."""
-        self._remember(x, evaluated=False)
-        self.bridge.load_params(x)
+        """Set the parameters to x without an evaluation; what is known there stays known."""
+        if not same_values(x, self._x):
+            self._move(x)
 
     def load_best(self) -> None:
         """Set the parameters to the best point seen, the start if there was none."""
-        self.load(self.best_x)
+        self._move(self.best_x)
+
+    def consider(self) -> None:
+        """Keep the parameters' point as the best if it is.
+
+        Called when the loss became known there and when a constraint did, since the solver asks
+        for one after the other.
+        """
+        violation = self.violation() if self._is_finite else None
+        if violation is None:
+            return
+        if (violation, self._value) < (self._best_violation, self.best_value):
+            self._spare = self.best_x if self.best_x is not self._x else None
+            self.best_x, self.best_value = self._x, self._value
+            self._best_violation = violation
 
     def close(self) -> None:
         """The run is over: keep nothing of it alive."""
         self._leave()
+        self.on_leave.clear()
         self.before_evaluation = self.error = None
 
     def _enter(self, what: str) -> None:
@@ -155,13 +202,12 @@ class Objective:
         self.profile.count(what)
 
     def _evaluate(self, x: Array) -> None:
-        x = as_vector(x)
+        x = self.within(x)
         if self.is_at(x):
             return
         if self.before_evaluation is not None:
             self.before_evaluation()
-        self._remember(x, evaluated=False)
-        self.bridge.load_params(x)
+        self.load(x)
         self.profile.charge("bridge")
         self.evaluations += 1
         self.blas.release()
@@ -174,23 +220,25 @@ class Objective:
             self.blas.hold()
             self.profile.charge("closure")
         self._take(value)
-        self._x_is_evaluated = True
 
     def _run(self) -> float:
         self.profile.count("closure")
         return self._runner.value_and_gradient() if self.has_gradient else self._runner.value()
 
-    def _remember(self, x: Array, *, evaluated: bool) -> None:
+    def _move(self, x: Array) -> None:
         """Copy x: the solver may write into its own (Note [compare by value])."""
         self._leave()
         if self._x is self.best_x:
             self._x = np.empty_like(x) if self._spare is None else self._spare
             self._spare = None
-        self._x_is_evaluated = evaluated
+        self._x_is_evaluated = self._is_finite = False
         np.copyto(self._x, x)
+        self.bridge.load_params(x)
 
     def _leave(self) -> None:
         """The parameters are about to change: what hangs on their values ends here."""
+        for listener in self.on_leave:
+            listener()
 
     def _take(self, value: float) -> None:
         """File what the closure found at ``_x``."""
@@ -198,16 +246,15 @@ class Objective:
         if self.has_gradient:
             self._grad, grad_is_finite = self.bridge.gradient()
             finite = finite and grad_is_finite
+        self._x_is_evaluated, self._is_finite = True, finite
         if not finite:
             value = self._answer_nonfinite(value)
         else:
             self._last_finite_grad = self._grad
             self._worst = max(self._worst, value)
             self._largest = max(self._largest, abs(value))
-            if value < self.best_value:
-                self._spare = self.best_x if self.best_x is not self._x else None
-                self.best_x, self.best_value = self._x, value
         self._value = value
+        self.consider()
 
     def _answer_nonfinite(self, value: float) -> float:
         """What the solver is told instead, so that it steps back and the run recovers."""

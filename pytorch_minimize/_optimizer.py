@@ -13,11 +13,14 @@ from scipy.optimize import OptimizeResult
 from torch import Tensor
 
 from ._arguments import Arguments
+from ._bounded_groups import BoundedGroups
+from ._box import completer, start_within
 from ._bridge import Bridge, coarsest_eps, make_bridge
 from ._check_closure import check_closure
 from ._checkpoint import Checkpoint
 from ._closure import ClosureRunner, UserClosure
 from ._curved_objective import CurvedObjective, make_objective
+from ._feasibility import restrict
 from ._history import History
 from ._linear_operator import ClosureHessian
 from ._log import log_end, log_start
@@ -32,7 +35,7 @@ from ._watch import Watch
 __all__ = ["ScipyOptimizer"]
 
 
-class ScipyOptimizer(torch.optim.Optimizer):
+class ScipyOptimizer(BoundedGroups):
     """A torch optimizer whose ``step`` hands the model to one of scipy's solvers.
 
     Subclasses say what they call of scipy in :meth:`_solve`; everything that is promised about
@@ -68,8 +71,7 @@ class ScipyOptimizer(torch.optim.Optimizer):
         self.res = None
         self.profile = Profile()
         self.history = History()
-        super().__init__(params, {})
-        self._current_bridge()
+        super().__init__(params)
 
     @property
     def bridge(self) -> Bridge:
@@ -191,7 +193,9 @@ class ScipyOptimizer(torch.optim.Optimizer):
     def _run(self, closure: UserClosure) -> Tensor:
         self._resume()
         self.profile = Profile()
+        self._groups_changed()
         bridge = self._current_bridge()
+        start_within(bridge, self._flat_bounds())
         runner = ClosureRunner(closure, bridge)
         objective = self._objective = self._make_objective(runner)
         x0 = bridge.flatten_params()
@@ -255,6 +259,16 @@ class ScipyOptimizer(torch.optim.Optimizer):
         keywords = dict(arguments.keywords)
         keywords["options"] = options = arguments.options_for(coarsest_eps(objective.bridge))
         keywords["callback"] = watch
+        if arguments.row is not None or self._has_group_bounds:
+            keywords["bounds"] = self._flat_bounds()
+        bounds = keywords.get("bounds")
+        keywords["constraints"] = restrict(
+            objective, bounds, keywords["constraints"], arguments.row
+        )
+        complete = completer(bounds)
+        if complete is not None and arguments.row is not None:
+            # With the name intermediate_result scipy prints the callback, and TNC fails.
+            keywords["callback"] = lambda x, *state: watch(*(state or (complete(x),)))
         if arguments.gradient:
             keywords["jac"] = objective.jac
         if isinstance(objective, CurvedObjective):
@@ -263,6 +277,10 @@ class ScipyOptimizer(torch.optim.Optimizer):
             hess_inv = usable_inverse(self._hess_inv, objective.bridge.numel)
             options |= {} if hess_inv is None else {"hess_inv0": hess_inv}
         return keywords
+
+    def _given_bounds(self) -> Any:
+        # What a callable method makes of bounds is between it and the user.
+        return self._arguments.keywords.get("bounds") if self._arguments.row is not None else None
 
     def _optimised(self) -> list[Tensor]:
         params = list(dict.fromkeys(p for group in self.param_groups for p in group["params"]))

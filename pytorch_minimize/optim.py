@@ -7,15 +7,18 @@ from typing import Any
 
 import scipy.optimize
 from scipy.optimize import OptimizeResult
+from torch import Tensor
 from typing_extensions import Unpack
 
 from ._arguments import Arguments
+from ._bounds import any_group_bounds
+from ._constraints import ClosureConstraint
 from ._objective import Array, NonfiniteError, Objective
 from ._optimizer import ScipyOptimizer
 from ._settings import RunKeywords
 from ._watch import Watch
 
-__all__ = ["MinimizeWrapper", "NonfiniteError"]
+__all__ = ["ClosureConstraint", "MinimizeWrapper", "NonfiniteError"]
 
 
 class MinimizeWrapper(ScipyOptimizer):
@@ -27,12 +30,16 @@ class MinimizeWrapper(ScipyOptimizer):
     Args:
         params: parameters, named parameters or param groups, as for any torch optimizer. Those
             with ``requires_grad=False`` stay fixed, unless none requires grad and the method is
-            gradient-free: then all are optimised.
+            gradient-free: then all are optimised. A group may have ``bounds=(low, high)``:
+            numbers, None, or arrays that broadcast to each of its parameters (for a complex one
+            they bound the real and the imaginary part); groups without are free.
         minimizer_args: the keywords of :func:`scipy.optimize.minimize`: ``method`` (a name in
             any case, a callable with scipy's signature, or None for scipy's own choice), ``tol``,
             ``options``, ``bounds``, ``constraints``, ``callback``, ``jac``, ``hess``, ``hessp``,
             ``args``. ``jac`` True or absent means autograd; False means scipy's finite
-            differences. Bounds, constraints and callables speak of the flat vector.
+            differences. Bounds and callables speak of the flat vector, and so do scipy's own
+            constraints; :class:`ClosureConstraint` speaks of the model. Bounds are rounded to
+            numbers of the parameters' dtype, towards the inside.
         run_keywords: ``scipy_blas_threads`` and ``nonfinite``; see
             :class:`~pytorch_minimize._settings.Settings`.
 
@@ -61,7 +68,13 @@ class MinimizeWrapper(ScipyOptimizer):
         minimizer_args: Mapping[str, Any],
         **run_keywords: Unpack[RunKeywords],
     ) -> None:
-        super().__init__(params, Arguments.parse(minimizer_args), run_keywords)
+        groups = params if isinstance(params, Tensor) else list(params)
+        bounded = any_group_bounds([group for group in groups if isinstance(group, Mapping)])
+        arguments = Arguments.parse(minimizer_args, bounds_in_groups=bounded)
+        super().__init__(groups, arguments, run_keywords)
+
+    def _groups_changed(self) -> None:
+        self._arguments = self._arguments.for_groups(bounded=self._has_group_bounds)
 
     def _solve(self, objective: Objective, watch: Watch, x0: Array) -> OptimizeResult:
         keywords = self._minimize_keywords(objective, watch)

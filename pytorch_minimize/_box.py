@@ -1,0 +1,68 @@
+"""What bounds mean for a run: where it starts, and variables that they fix."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from scipy.optimize import Bounds
+from torch import Tensor
+
+from ._bounds import reals
+from ._bridge import Bridge
+from ._objective import Array
+
+__all__ = ["completer", "start_within"]
+
+# Wider than what COBYLA takes for equal, some hundred roundings.
+_AS_GOOD_AS_EQUAL = 1e-10
+
+
+def start_within(bridge: Bridge, bounds: Bounds | None) -> None:
+    """Move the parameters into the bounds, with one warning, where they are not."""
+    if bounds is None:
+        return
+    x = bridge.flatten_params()
+    inside = np.clip(x, bounds.lb, bounds.ub)
+    distance = np.abs(inside - x)
+    if not distance.any():
+        return
+    # A parameter set to its bound is outside by one rounding of its dtype; no cause to warn.
+    rounding = np.concatenate([np.full(reals(p), _rounding(p)) for p in bridge.params])
+    outside = int((distance > rounding * np.abs(inside)).sum())
+    if outside:
+        warnings.warn(
+            f"the start is outside the bounds in {outside} of {x.size} variables; it is moved to "
+            f"the nearest point inside",
+            UserWarning,
+            stacklevel=2,
+        )
+    bridge.load_params(inside)
+
+
+def completer(bounds: Bounds | None) -> Callable[[Array], Array] | None:
+    """What puts back variables that equal bounds fix, where scipy left them out.
+
+    It removes them from what it hands to callbacks, and COBYLA from what constraints get; COBYLA
+    does so where bounds are equal but for rounding. None where no bounds are as close as that.
+    """
+    if bounds is None:
+        return None
+    width = bounds.ub - bounds.lb
+    if (width > _AS_GOOD_AS_EQUAL * np.maximum(1.0, np.abs(bounds.lb))).all():
+        return None
+    narrowest_first = np.argsort(width, kind="stable")
+
+    def complete(x: Array) -> Array:
+        free = np.sort(narrowest_first[width.size - x.size :])
+        full: Array = bounds.lb.copy()
+        full[free] = x
+        return full
+
+    return complete
+
+
+def _rounding(param: Tensor) -> float:
+    return 0.0 if param.dtype.to_real() == torch.float64 else torch.finfo(param.dtype).eps
