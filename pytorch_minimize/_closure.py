@@ -212,18 +212,13 @@ class ClosureRunner:
     def _checked(self, loss: Any) -> float:
         """The loss as a float; remembers its dtype and device for what ``step`` returns."""
         if isinstance(loss, Tensor):
-            if loss.is_complex():
-                raise TypeError(
-                    f"the closure must return a real loss, got a tensor of {loss.dtype}. Return "
-                    f"for example loss.abs() or loss.real."
-                )
             if loss.numel() != 1:
                 raise ValueError(
                     f"the closure must return a scalar loss, got a tensor of shape "
                     f"{tuple(loss.shape)}. Reduce it, for example with loss.sum() or loss.mean()."
                 )
             if loss.dtype != self.loss_like.dtype or loss.device != self.loss_like.device:
-                self.loss_like = torch.empty((), dtype=loss.dtype, device=loss.device)
+                self._remember_kind(loss)
             return float(loss.item())
         if isinstance(loss, Real):
             return float(loss)
@@ -233,6 +228,14 @@ class ClosureRunner:
             f"the closure must return the loss as a scalar tensor or a number, got "
             f"{type(loss).__name__}. Does it end with 'return loss'?"
         )
+
+    def _remember_kind(self, loss: Tensor) -> None:
+        if loss.is_complex():
+            raise TypeError(
+                f"the closure must return a real loss, got a tensor of {loss.dtype}. Return for "
+                f"example loss.abs() or loss.real."
+            )
+        self.loss_like = torch.empty((), dtype=loss.dtype, device=loss.device)
 
     def _require_no_grads(self) -> None:
         if self.bridge.has_grads():
