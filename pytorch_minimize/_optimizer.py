@@ -168,12 +168,14 @@ class ScipyOptimizer(BoundedGroups):
     def _state_at(self, objective: Objective | None) -> dict[str, Any]:
         bridge = self._current_bridge()
         x = bridge.flatten_params() if objective is None else objective.best_x
+        waiting = dict(self.state)  # loaded, but no step has gone on from it yet
         for param, best in zip(bridge.params, bridge.unflatten(x), strict=True):
-            self.state[param]["best"] = best
+            self.state[param].setdefault("best", best)
         try:
             state = super().state_dict()
         finally:
             self.state.clear()
+            self.state.update(waiting)
         state["run"] = {
             "settings": self._settings.as_saved(),
             "arguments": self._arguments.as_saved(),
