@@ -199,7 +199,7 @@ class ScipyOptimizer(BoundedGroups):
         bridge = self._current_bridge()
         start_within(bridge, self._flat_bounds())
         runner = ClosureRunner(closure, bridge)
-        objective = self._objective = self._make_objective(runner)
+        objective = self._make_objective(runner)
         x0 = bridge.flatten_params()
         checkpoint = self._make_checkpoint()
         watch = Watch(objective, x0, self._arguments, self._settings, self.history, checkpoint)
@@ -207,6 +207,7 @@ class ScipyOptimizer(BoundedGroups):
             objective.before_evaluation = watch.before_evaluation
         self.history.begin_segment()
         log_start(self._arguments, bridge)
+        self._objective = objective
         try:
             if self._settings.check_closure:
                 curvature = objective.curvature if isinstance(objective, CurvedObjective) else None
@@ -300,7 +301,10 @@ class ScipyOptimizer(BoundedGroups):
                 "requires_grad=True on those to optimise, or choose a gradient-free method."
             )
         if self._bridge is None or not _same_objects(params, self._bridge.params):
-            self._bridge = make_bridge(params)
+            bridge = make_bridge(params)
+            if bridge.numel == 0:
+                raise ValueError("the parameters have no elements: there is nothing to optimise")
+            self._bridge = bridge
         return self._bridge
 
     def __getstate__(self) -> dict[str, Any]:
