@@ -23,6 +23,9 @@ test: $(VENV)/built
 
 bench: $(VENV)/built
 	$(BIN)/python bench/bridge.py
+	$(BIN)/python bench/fit.py
+	$(BIN)/python bench/curvature.py
+	$(BIN)/python bench/readme.py
 
 lint: $(VENV)/built
 	$(BIN)/ruff check .

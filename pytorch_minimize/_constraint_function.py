@@ -13,7 +13,7 @@ from scipy.optimize import NonlinearConstraint
 from scipy.sparse.linalg import LinearOperator
 from torch import Tensor
 
-from ._closure import Backward
+from ._capture import Backward
 from ._constraints import ClosureConstraint, overshoot
 from ._double_backward import DoubleBackward
 from ._hessian_operator import HessianOperator

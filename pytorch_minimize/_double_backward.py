@@ -13,11 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ._bridge import Bridge
-from ._closure import Backward
+from ._bridge import Bridge, coarsest_eps
+from ._capture import Backward
+from ._graph import nodes_below
 from ._hessian_operator import HessianOperator, make_hessian_operator
 
-__all__ = ["DoubleBackward", "RowSource", "identity_rows", "symmetrise"]
+__all__ = ["CapturedGradient", "DoubleBackward", "RowSource", "identity_rows", "symmetrise"]
 
 Array = NDArray[np.float64]
 RowSource = Callable[[int, int], Array]
@@ -118,6 +119,49 @@ class DoubleBackward:
         return out, operator.pack_rows(stacks, out)
 
 
+class CapturedGradient:
+    """The gradient that captured calls make up, to be held against what is in ``.grad``.
+
+    The two differ where the closure throws a gradient away, adds to one, or calls a ``backward``
+    that cannot be captured; the curvature would then be that of another function.
+    """
+
+    def __init__(self, bridge: Bridge) -> None:
+        self._bridge = bridge
+        self._sum = np.zeros(bridge.numel)
+
+    def add(self, call: Backward) -> None:
+        """Differentiate the call once, its graph kept."""
+        params = self._bridge.params
+        wanted = None if call.inputs is None else {id(leaf) for leaf in call.inputs}
+        owners = [i for i, p in enumerate(params) if wanted is None or id(p) in wanted]
+        if not owners:
+            return
+        found = torch.autograd.grad(
+            call.roots,
+            [params[i] for i in owners],
+            call.seeds,
+            retain_graph=True,
+            allow_unused=True,
+        )
+        gradients: list[Tensor | None] = [None] * len(params)
+        for i, gradient in zip(owners, found, strict=True):
+            gradients[i] = gradient
+        self._sum += self._bridge.flatten(gradients)
+
+    def require(self, gradient: Array) -> None:
+        """Refuse a ``gradient`` that is not the sum, but for rounding."""
+        difference = float(np.abs(self._sum - gradient).max(initial=0.0))
+        scale = float(np.abs(gradient).max(initial=0.0))
+        if difference > coarsest_eps(self._bridge) ** 0.5 * max(scale, np.finfo(float).tiny):
+            raise RuntimeError(
+                f"the gradients that the closure leaves differ by up to {difference:.3g} from what "
+                f"its backward() calls give, so that the curvature would be that of another "
+                f"function. Does it clip, zero or add to a gradient after backward(), or use a "
+                f"backward imported by name? Return the loss, or use a first-order method."
+            )
+
+
 def identity_rows(n: int) -> RowSource:
     """The rows of the n x n identity."""
 
@@ -163,16 +207,10 @@ def _check_twice_differentiable(roots: Sequence[Tensor]) -> None:
     ``once_differentiable`` raises only where the incoming gradient carries a graph. Where it does
     not, as in a loss's last operator, the second derivative would silently lack a term.
     """
-    pending: list[Any] = [root.grad_fn for root in roots if root.grad_fn is not None]
-    seen = set(pending)
-    while pending:
-        node = pending.pop()
+    for node in nodes_below(roots):
         function = getattr(type(node), "_forward_cls", None)
         if function is not None and _is_once_differentiable(function.backward):
             raise _no_double_backward(f"{function.__name__} (marked with {_ONCE})")
-        below = {child for child, _ in node.next_functions if child is not None} - seen
-        seen |= below
-        pending.extend(below)
 
 
 def _is_once_differentiable(backward: Any) -> bool:

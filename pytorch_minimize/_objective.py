@@ -203,11 +203,13 @@ class Objective:
 
     def _evaluate(self, x: Array) -> None:
         x = self.within(x)
-        if self.is_at(x):
+        is_here = same_values(x, self._x)
+        if is_here and self._x_is_evaluated:
             return
         if self.before_evaluation is not None:
             self.before_evaluation()
-        self.load(x)
+        if not is_here:
+            self._move(x)
         self.profile.charge("bridge")
         self.evaluations += 1
         self.blas.release()
@@ -251,8 +253,10 @@ class Objective:
             value = self._answer_nonfinite(value)
         else:
             self._last_finite_grad = self._grad
-            self._worst = max(self._worst, value)
-            self._largest = max(self._largest, abs(value))
+            if value > self._worst:
+                self._worst = value
+            if abs(value) > self._largest:
+                self._largest = abs(value)
         self._value = value
         self.consider()
 

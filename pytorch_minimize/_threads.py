@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import ctypes
 import functools
+import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import PurePath
 from types import TracebackType
-from typing import Any
+from typing import Any, cast
 
 from threadpoolctl import LibController, ThreadpoolController
+
+from ._bridge import native
 
 __all__ = ["ScipyBlasThreads"]
 
@@ -25,29 +28,62 @@ def _is_private_to_scipy(filepath: str) -> bool:
     return any(parents[-len(folder) :] == folder for folder in _PRIVATE_FOLDERS)
 
 
-@dataclass(frozen=True)
-class _Blas:
-    """One library's own getter and setter, which cost a tenth of threadpoolctl's look-up."""
-
-    get: Callable[[], int]
-    set: Callable[[int], object]
-
-    @classmethod
-    def of(cls, lib: LibController) -> _Blas:
-        get, set_ = (_openblas_function(lib, f"{verb}_num_threads") for verb in ("get", "set"))
-        if get is None or set_ is None:  # another BLAS
-            return cls(lib.get_num_threads, lib.set_num_threads)
-        return cls(get, set_)
+# Sets a number of threads and returns the one before.
+_Swap = Callable[[int], int]
 
 
-def _openblas_function(lib: LibController, name: str) -> Callable[..., Any] | None:
+def _swap_of(lib: LibController) -> _Swap:
+    """The fastest that there is: through threadpoolctl a swap costs ten times as much."""
+    get, set_ = (_openblas_function(lib, f"{verb}_num_threads") for verb in ("get", "set"))
+    if get is not None and set_ is not None and native is not None:
+        return cast(_Swap, native.ThreadNumber(_address(get), _address(set_)).swap)
+
+    def swap(number: int) -> int:
+        before = lib.get_num_threads()
+        lib.set_num_threads(number)
+        return int(before)
+
+    return swap
+
+
+def _openblas_function(lib: LibController, name: str) -> Any | None:
     names = [f"{prefix}openblas_{name}{suffix}" for prefix, suffix in _OPENBLAS_AFFIXES]
     found = (getattr(lib.dynlib, name, None) for name in names)
     return next((function for function in found if function is not None), None)
 
 
+def _address(function: Any) -> int:
+    return ctypes.cast(function, ctypes.c_void_p).value or 0
+
+
+class _Limiter:
+    """Libraries whose setting belongs to the process, shared by runs in several threads.
+
+    The first run to hold them keeps the user's numbers, and the last to release gives them back.
+    """
+
+    def __init__(self, swaps: Sequence[_Swap]) -> None:
+        self._swaps = swaps
+        self._users: list[int] = []
+        self._holders = 0
+        self._lock = threading.Lock()
+
+    def hold(self, threads: int) -> None:
+        with self._lock:
+            self._holders += 1
+            if self._holders == 1:
+                self._users = [swap(threads) for swap in self._swaps]
+
+    def release(self) -> None:
+        with self._lock:
+            self._holders -= 1
+            if self._holders == 0:
+                for swap, number in zip(self._swaps, self._users, strict=True):
+                    swap(number)
+
+
 @functools.cache
-def _scipy_blas() -> tuple[_Blas, ...]:
+def _scipy_blas() -> _Limiter:
     """The BLAS libraries that scipy alone uses; looked up once per process (1 to 10 ms).
 
     A BLAS that scipy shares with torch or numpy (conda, a system package) is not among them:
@@ -56,7 +92,8 @@ def _scipy_blas() -> tuple[_Blas, ...]:
     import scipy.linalg.blas  # noqa: F401  (loads the library, else it would not be found)
 
     libraries = ThreadpoolController().select(user_api="blas").lib_controllers
-    return tuple(_Blas.of(lib) for lib in libraries if _is_private_to_scipy(lib.filepath))
+    private = (lib for lib in libraries if _is_private_to_scipy(lib.filepath))
+    return _Limiter([_swap_of(lib) for lib in private])
 
 
 class ScipyBlasThreads:
@@ -72,11 +109,9 @@ class ScipyBlasThreads:
 
     def __init__(self, threads: int | None) -> None:
         self._threads = threads
-        self._libraries: tuple[_Blas, ...] = ()
-        self._users: list[int] = []
+        self._limiter = None if threads is None else _scipy_blas()
 
     def __enter__(self) -> ScipyBlasThreads:
-        self._libraries = () if self._threads is None else _scipy_blas()
         self.hold()
         return self
 
@@ -87,17 +122,13 @@ class ScipyBlasThreads:
         trace: TracebackType | None,
     ) -> None:
         self.release()
-        self._libraries = ()
 
     def hold(self) -> None:
         """Before scipy goes on: its BLAS gets ``threads``, whatever the user's code set it to."""
-        self._users = [lib.get() for lib in self._libraries]
-        self._set([self._threads or 0] * len(self._libraries))
+        if self._limiter is not None:
+            self._limiter.hold(self._threads or 1)
 
     def release(self) -> None:
         """Before the user's code runs: their own setting."""
-        self._set(self._users)
-
-    def _set(self, numbers: Sequence[int]) -> None:
-        for lib, number in zip(self._libraries, numbers, strict=True):
-            lib.set(number)
+        if self._limiter is not None:
+            self._limiter.release()
