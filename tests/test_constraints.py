@@ -10,9 +10,9 @@ import numpy as np
 import plain
 import pytest
 import torch
-from constrained import HOCK_SCHITTKOWSKI, HS7, HS71, HS100, Constrained
+from constrained import HOCK_SCHITTKOWSKI, HS71, HS100, Constrained
 from fitted_module import ModuleFit
-from instance import Array, Instance
+from instance import Array
 from scipy.optimize import Bounds, LinearConstraint, NonlinearConstraint
 from torch import Tensor, nn
 
@@ -85,11 +85,12 @@ def test_constrained_fit_of_a_module(method: str) -> None:
     assert optimizer.res.fun < 0.1 * fit.fun(fit.x0)
 
 
+@pytest.mark.parametrize("problem", [HS71, HS100], ids=str)
 @pytest.mark.parametrize("method", CONSTRAINED)
-def test_one_run_of_each_at_one_point(method: str) -> None:
+def test_one_run_of_each_at_one_point(problem: Constrained, method: str) -> None:
     """The loss and a constraint at one x, with their derivatives, cost one run each."""
-    instance, losses, constraints = HS100.make(), [], []
-    stated = HS100.stated(instance)
+    instance, losses, constraints = problem.make(), [], []
+    stated = problem.stated(instance)
 
     def closure() -> Tensor:
         losses.append(instance.x.tobytes())
@@ -100,7 +101,7 @@ def test_one_run_of_each_at_one_point(method: str) -> None:
         return stated.fun()
 
     constraint = ClosureConstraint(fun, stated.lb, stated.ub)
-    keywords = arguments(HS100, method) | {"constraints": [constraint]}
+    keywords = arguments(problem, method) | {"constraints": [constraint]}
     optimizer = MinimizeWrapper(instance.params, keywords)
     optimizer.step(closure)
     reloads = optimizer.profile.counts.get("reload", 0)
@@ -169,56 +170,6 @@ def test_keep_feasible() -> None:
     optimizer = MinimizeWrapper([w], {"method": "SLSQP", "constraints": ball})
     with pytest.raises(ValueError, match="keep_feasible is for trust-constr"):
         optimizer.step(lambda: (w - 2).square().sum())
-
-
-@pytest.mark.parametrize("problem", [HS7, HS71], ids=str)
-@pytest.mark.parametrize("method", CONSTRAINED)
-@pytest.mark.parametrize("flat", [False, True])
-def test_a_run_cut_short_ends_at_the_best_feasible_point(
-    problem: Constrained, method: str, flat: bool
-) -> None:
-    seen: list[tuple[float, float]] = []
-
-    def closure(instance: Instance) -> Tensor:
-        x = instance.x
-        low, high = problem.bounds or (-np.inf, np.inf)
-        outside = float(np.maximum(np.maximum(low - x, x - high), 0.0).max())
-        amount = max(outside, violation(problem, x) / problem.lb[0])
-        seen.append((amount if amount > 1e-6 else 0.0, problem.fun(x)))
-        return instance.closure(2)()
-
-    for limit in (1, 4, 9):
-        seen.clear()
-        instance = problem.make()
-        stated: Any = problem.for_scipy(method) if flat else problem.stated(instance)
-        keywords = arguments(problem, method) | {"constraints": stated}
-        optimizer = MinimizeWrapper(instance.params, keywords, max_evaluations=limit)
-        optimizer.step(functools.partial(closure, instance))
-        assert len(seen) - optimizer.profile.counts.get("reload", 0) <= limit
-        if optimizer.res.status == 102:  # else it converged before
-            assert problem.fun(instance.x) == pytest.approx(min(seen)[1], abs=1e-9)
-
-
-@pytest.mark.filterwarnings("ignore:the start is outside the bounds")  # the least infeasible point
-@pytest.mark.parametrize("method", CONSTRAINED)
-def test_an_exception_of_the_constraint_leaves_the_best_point(method: str) -> None:
-    instance, runs = HS71.make(), []
-    stated = HS71.stated(instance)
-
-    def fun() -> Tensor:
-        runs.append(1)
-        if len(runs) == 4:
-            raise KeyError("constraint")
-        return stated.fun()
-
-    keywords = arguments(HS71, method)
-    keywords["constraints"] = ClosureConstraint(fun, stated.lb, stated.ub)
-    optimizer = MinimizeWrapper(instance.params, keywords)
-    with pytest.raises(KeyError, match="constraint"):
-        optimizer.step(instance.closure(1))
-    assert violation(HS71, instance.x) <= violation(HS71, HS71.make().x0)
-    optimizer.step(instance.closure(1))
-    assert violation(HS71, instance.x) < 1e-6
 
 
 def test_graphs_end_with_the_step() -> None:
