@@ -72,7 +72,9 @@ class Constrained:
     def for_scipy(self, method: str) -> list[NonlinearConstraint]:
         """For plain scipy; equalities apart, which keeps SLSQP from a warning."""
         if method == "trust-constr":
-            constraint = NonlinearConstraint(self.values, self.lb, self.ub, self.jac, self._hess)
+            constraint = NonlinearConstraint(
+                self.values, self.lb, self.ub, self.jac, self.hess_of_constraints
+            )
             return [constraint]
         equal = np.equal(self.lb, self.ub)
         return [
@@ -86,7 +88,7 @@ class Constrained:
             if rows.any()
         ]
 
-    def _hess(self, x: Array, v: Array) -> Array:
+    def hess_of_constraints(self, x: Array, v: Array) -> Array:
         weights = torch.tensor(v)
         return _hessian(lambda u: weights @ torch.stack(list(self.constraints(u.unbind()))), x)
 
