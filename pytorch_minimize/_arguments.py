@@ -105,6 +105,11 @@ class Arguments:
         """Of the method."""
         return self.row.name if self.row is not None else str(self.keywords["method"])
 
+    @property
+    def known_options(self) -> frozenset[str]:
+        """The options that the method knows; none of a callable's are known to us."""
+        return self.row.options if self.row is not None else frozenset()
+
     def report(self, res: OptimizeResult) -> str:
         """One line on how a run ended."""
         return (

@@ -44,7 +44,7 @@ class Checkpoint:
 
     def write(self) -> None:
         """Write now."""
-        beside = self._path.with_name(f".{self._path.name}.{os.getpid()}")
+        beside = self._path.with_name(f".{self._path.name}.partial")
         try:
             with open(beside, "wb") as file:
                 torch.save(self._state(), file)

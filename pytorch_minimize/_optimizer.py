@@ -62,6 +62,8 @@ class ScipyOptimizer(BoundedGroups):
     ) -> None:
         self._settings = Settings.parse(run_keywords)
         self._arguments = arguments
+        if self._settings.warm_start and "hess_inv0" not in arguments.known_options:
+            raise ValueError(f"warm_start: only BFGS can be warm started, not {arguments.name}")
         self._bridge: Bridge | None = None
         self._running = False
         self._objective: Objective | None = None  # of the step that runs

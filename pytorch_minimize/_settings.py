@@ -42,7 +42,8 @@ class Settings:
         progress: show a tqdm bar.
         timeout: seconds after which a step ends with the best point seen; looked at before each
             evaluation of the closure, never inside one.
-        max_evaluations: closure runs after which a step ends with the best point seen.
+        max_evaluations: of the loss, after which a step ends with the best point seen; runs of
+            the closure that only curvature needs are not counted.
         rtol: end a step where the loss has fallen by less than this share of itself over the
             last ten iterations; for losses of any scale.
         checkpoint: (path, seconds): write ``state_dict()`` with the best point seen to ``path``

@@ -21,9 +21,15 @@ def usable_inverse(hess_inv: object, n: int) -> NDArray[np.float64] | None:
     if not isinstance(hess_inv, np.ndarray) or hess_inv.shape != (n, n):
         return None
     symmetric: NDArray[np.float64] = 0.5 * (hess_inv + hess_inv.T)
+    if np.isfinite(symmetric).all() and _is_positive_definite(symmetric):
+        return symmetric
+    _logger.info("warm start: the last inverse Hessian is not positive definite; dropped")
+    return None
+
+
+def _is_positive_definite(symmetric: NDArray[np.float64]) -> bool:
     try:
         np.linalg.cholesky(symmetric)
     except np.linalg.LinAlgError:
-        _logger.info("warm start: the last inverse Hessian is not positive definite; dropped")
-        return None
-    return symmetric
+        return False
+    return True

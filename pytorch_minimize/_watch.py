@@ -74,7 +74,7 @@ class Watch:
     def before_evaluation(self) -> None:
         """End the run at the best point where a limit is reached (also inside line searches)."""
         settings, objective = self._settings, self._objective
-        if self._checkpoint is not None:
+        if self._checkpoint is not None and math.isfinite(objective.best_value):
             self._checkpoint.if_due()
         if settings.timeout is not None and perf_counter() - self._start >= settings.timeout:
             raise Stopped(Ending.TIMEOUT, None, self.nit)

@@ -1,0 +1,132 @@
+"""Limits of our own: time, evaluations, relative progress; and what a start point is worth."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from instance import Instance
+from problems import quadratic, rosenbrock
+from torch import Tensor
+
+from pytorch_minimize._methods import METHODS
+from pytorch_minimize.optim import MinimizeWrapper
+
+ALL = [row.name for row in METHODS.values()]
+
+
+class Recorder:
+    """A closure that remembers each loss and where it was."""
+
+    def __init__(self, instance: Instance, seconds: float = 0.0) -> None:
+        self._instance, self._seconds = instance, seconds
+        self._closure = instance.closure(1)
+        self.seen: list[tuple[float, Any]] = []
+
+    def __call__(self) -> Tensor:
+        time.sleep(self._seconds)
+        loss = self._closure()
+        self.seen.append((loss.item(), self._instance.x))
+        return loss
+
+    @property
+    def best(self) -> tuple[float, Any]:
+        return min(self.seen, key=lambda pair: pair[0])
+
+
+def assert_at_best(optimizer: MinimizeWrapper, instance: Instance, recorder: Recorder) -> None:
+    loss, x = recorder.best
+    assert optimizer.res.fun == loss
+    assert np.array_equal(optimizer.res.x, x)
+    assert np.array_equal(instance.x, x)
+
+
+@pytest.mark.parametrize("method", ALL)
+def test_max_evaluations(method: str) -> None:
+    instance = rosenbrock()
+    recorder = Recorder(instance)
+    optimizer = MinimizeWrapper(instance.params, {"method": method}, max_evaluations=9)
+    optimizer.step(recorder)
+    assert len(recorder.seen) - optimizer.profile.counts.get("reload", 0) == 9
+    assert (optimizer.res.status, optimizer.res.success) == (102, False)
+    assert_at_best(optimizer, instance, recorder)
+
+
+@pytest.mark.parametrize("method", ALL)
+def test_timeout(method: str) -> None:
+    instance = rosenbrock()
+    recorder = Recorder(instance, seconds=0.004)
+    optimizer = MinimizeWrapper(instance.params, {"method": method}, timeout=0.01)
+    optimizer.step(recorder)
+    assert 1 <= len(recorder.seen) <= 3
+    assert (optimizer.res.status, optimizer.res.success) == (101, False)
+    assert_at_best(optimizer, instance, recorder)
+
+
+@pytest.mark.parametrize("scale", [1e-8, 1.0, 1e8])
+def test_rtol_stops_a_stalled_run_at_any_scale(scale: float) -> None:
+    instance = quadratic()
+    closure = instance.closure(2)
+    tight = {"method": "Nelder-Mead", "options": {"xatol": 0.0, "fatol": 0.0}}
+    optimizer = MinimizeWrapper(instance.params, tight, rtol=1e-3)
+
+    def scaled() -> Tensor:
+        return scale * (1.0 + closure())
+
+    optimizer.step(scaled)
+    assert (optimizer.res.status, optimizer.res.success) == (103, True)
+    losses = optimizer.history.loss
+    assert losses[-11] - losses[-1] < 1e-3 * losses[-11]
+    assert losses[-12] - losses[-2] >= 1e-3 * losses[-12]
+
+
+def test_a_small_loss_that_converges_at_its_start_is_told() -> None:
+    instance = quadratic()
+    closure = instance.closure(2)
+    optimizer = MinimizeWrapper(instance.params, {"method": "L-BFGS-B"})
+    with pytest.warns(RuntimeWarning, match=r"ftol=.*gtol="):
+        optimizer.step(lambda: 1e-9 * closure())
+    optimizer = MinimizeWrapper(
+        instance.params, {"method": "L-BFGS-B", "options": {"ftol": 0.0, "gtol": 0.0}}
+    )
+    optimizer.step(lambda: 1e-9 * closure())
+    assert optimizer.res.fun < 1e-20
+
+
+@pytest.mark.parametrize("make", [rosenbrock, quadratic])
+def test_a_second_step_at_the_solution_is_silent(make: Any) -> None:
+    instance = make()
+    optimizer = MinimizeWrapper(instance.params, {"method": "BFGS"})
+    optimizer.step(instance.closure(1))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        optimizer.step(instance.closure(1))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("timeout", 0),
+        ("timeout", "1"),
+        ("max_evaluations", 0),
+        ("max_evaluations", 1.5),
+        ("rtol", -1.0),
+        ("progress", 1),
+        ("checkpoint", "file"),
+        ("warm_start", 1),
+        ("nonfinite", "ignore"),
+        ("scipy_blas_threads", 0),
+    ],
+)
+def test_settings_that_are_not_understood(name: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=rf"{name}: expected .*got"):
+        MinimizeWrapper([torch.zeros(2, requires_grad=True)], {}, **{name: value})
+
+
+def test_unknown_settings_are_refused_by_name() -> None:
+    with pytest.raises(TypeError, match=r"timeout.*\['time_out'\]"):
+        MinimizeWrapper([torch.zeros(2, requires_grad=True)], {}, time_out=1)  # type: ignore[call-arg]
