@@ -14,9 +14,13 @@ from torch.overrides import TorchFunctionMode
 
 from ._bridge import Bridge
 
-__all__ = ["Backward", "ClosureRunner", "UserClosure", "capturing"]
+__all__ = ["Backward", "ClosureRunner", "NoGraphError", "UserClosure", "capturing"]
 
 UserClosure = Callable[[], Any]
+
+
+class NoGraphError(RuntimeError):
+    """A gradient is needed, but the loss does not depend on the parameters through a graph."""
 
 
 @dataclass(frozen=True)
@@ -236,7 +240,7 @@ class ClosureRunner:
         if not isinstance(loss, Tensor) or not loss.requires_grad:
             tensor = isinstance(loss, Tensor)
             kind = "a tensor that requires no grad" if tensor else f"a {type(loss).__name__}"
-            raise RuntimeError(
+            raise NoGraphError(
                 f"the method needs a gradient, but the closure called no backward() that reached "
                 f"a parameter and returned {kind}. Return a loss that depends on the parameters "
                 f"(no .item(), .detach() or no_grad on the way), or use a gradient-free method "

@@ -6,7 +6,7 @@ import contextlib
 import math
 import warnings
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from ._threads import ScipyBlasThreads
 __all__ = ["Array", "NonfiniteError", "Objective"]
 
 Array = NDArray[np.float64]
+T = TypeVar("T")
 # Handed to a solver whose every evaluation so far was not finite: larger than any loss to come.
 _NOTHING_FINITE_YET = 1e100
 
@@ -45,7 +46,8 @@ class Objective:
     Args:
         bridge: between the flat vector and the parameters.
         runner: runs the user's closure.
-        gradient: whether ``jac`` will be asked for.
+        gradient: whether ``jac`` will be asked for; :meth:`with_gradients` switches it on for a
+            while.
         nonfinite: "recover" answers a loss or gradient that is not finite with ten times the
             worst finite loss seen and the last finite gradient, so that line searches and trust
             regions step back; "raise" raises NonfiniteError.
@@ -63,6 +65,8 @@ class Objective:
         box: lower and upper bounds that the solver keeps, save by a rounding.
         violation: how far the parameters' point is outside the feasible region; 0 inside, None
             while a constraint is not known there.
+        records_graph: where no gradient is asked for, run the closure as if one were. Solvers that
+            sample a great many points set it to False.
     """
 
     def __init__(
@@ -96,6 +100,7 @@ class Objective:
         self.on_leave: list[Callable[[], None]] = []
         self.box: tuple[Array, Array] | None = None
         self.violation: Callable[[], float | None] = _nowhere_violated
+        self.records_graph = True
         self.best_x = self._x
         self.best_value = math.inf
         self._best_violation = math.inf
@@ -143,8 +148,41 @@ class Objective:
         return self.best_value if same_values(x, self.best_x) else math.nan
 
     def known_gradient(self, x: Array) -> Array | None:
-        """The gradient at x if x is the last point evaluated."""
-        return self._grad if self.has_gradient and self.is_at(x) else None
+        """The gradient at x if x is the last point evaluated, and with its gradient."""
+        return self._grad if self.is_at(x) else None
+
+    @contextlib.contextmanager
+    def with_gradients(self) -> Iterator[None]:
+        """Inside the block ``jac`` may be asked for, and ``fun`` computes the gradient as well."""
+        before, self.has_gradient = self.has_gradient, True
+        try:
+            yield
+        finally:
+            self.has_gradient = before
+
+    def fun_many(self, points: Array, batched: Callable[[Array], Array]) -> Array:
+        """The losses at many points, (S, n) -> (S,), counted as S evaluations.
+
+        Args:
+            points: one a row.
+            batched: finds the losses, and leaves the parameters as they are.
+        """
+        self._enter("fun")
+        if self.before_evaluation is not None:
+            self.before_evaluation()
+        self.evaluations += len(points)
+        values = self._call(lambda: batched(points))
+        finite = np.isfinite(values)
+        if finite.any():
+            self._worst = max(self._worst, float(values[finite].max()))
+            self._largest = max(self._largest, float(np.abs(values[finite]).max()))
+            best = int(np.argmin(np.where(finite, values, math.inf)))
+            if values[best] < self.best_value:
+                self.best_x, self.best_value = points[best].copy(), float(values[best])
+                self._best_violation = 0.0
+        for bad in np.flatnonzero(~finite):
+            values[bad] = self._answer_nonfinite(float(values[bad]))
+        return values
 
     @contextlib.contextmanager
     def parameters_at(self, x: Array) -> Iterator[None]:
@@ -194,27 +232,34 @@ class Objective:
 
     def _evaluate(self, x: Array) -> None:
         x = self.within(x)
-        if self.is_at(x):
+        if self.is_at(x) and (self._grad is not None or not self.has_gradient):
             return
+        if self.error is not None:  # the solver has kept it to itself and goes on
+            raise self.error
         if self.before_evaluation is not None:
             self.before_evaluation()
         self.load(x)
         self.profile.charge("bridge")
         self.evaluations += 1
+        self._take(self._call(self._run))
+
+    def _call(self, run: Callable[[], T]) -> T:
+        """Run the user's code, with scipy's BLAS given back meanwhile."""
         self.blas.release()
         try:
-            value = self._run()
+            return run()
         except BaseException as error:
             self.error = error
             raise
         finally:
             self.blas.hold()
             self.profile.charge("closure")
-        self._take(value)
 
     def _run(self) -> float:
         self.profile.count("closure")
-        return self._runner.value_and_gradient() if self.has_gradient else self._runner.value()
+        if self.has_gradient:
+            return self._runner.value_and_gradient()
+        return self._runner.value() if self.records_graph else self._runner.value_without_graph()
 
     def _move(self, x: Array) -> None:
         """Copy x: the solver may write into its own (Note [compare by value])."""
@@ -234,6 +279,7 @@ class Objective:
     def _take(self, value: float) -> None:
         """File what the closure found at ``_x``."""
         finite = math.isfinite(value)
+        self._grad = None
         if self.has_gradient:
             self._grad, grad_is_finite = self.bridge.gradient()
             finite = finite and grad_is_finite

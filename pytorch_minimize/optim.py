@@ -77,5 +77,5 @@ class MinimizeWrapper(ScipyOptimizer):
         self._arguments = self._arguments.for_groups(bounded=self._has_group_bounds)
 
     def _solve(self, objective: Objective, watch: Watch, x0: Array) -> OptimizeResult:
-        keywords = self._minimize_keywords(objective, watch)
+        keywords = self._minimize_keywords(self._arguments, objective, watch)
         return scipy.optimize.minimize(objective.fun, x0, **keywords)
