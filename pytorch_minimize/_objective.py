@@ -17,7 +17,7 @@ from ._profile import Profile
 from ._settings import OnNonfinite
 from ._threads import ScipyBlasThreads
 
-__all__ = ["Array", "NonfiniteError", "Objective"]
+__all__ = ["Array", "NonfiniteError", "Objective", "nowhere_violated"]
 
 Array = NDArray[np.float64]
 T = TypeVar("T")
@@ -29,7 +29,8 @@ class NonfiniteError(FloatingPointError):
     """The loss or its gradient is NaN or infinite, and ``nonfinite="raise"`` was asked for."""
 
 
-def _nowhere_violated() -> float:
+def nowhere_violated() -> float:
+    """The violation where there are no constraints."""
     return 0.0
 
 
@@ -99,7 +100,7 @@ class Objective:
         self.before_evaluation: Callable[[], None] | None = None
         self.on_leave: list[Callable[[], None]] = []
         self.box: tuple[Array, Array] | None = None
-        self.violation: Callable[[], float | None] = _nowhere_violated
+        self.violation: Callable[[], float | None] = nowhere_violated
         self.records_graph = True
         self.best_x = self._x
         self.best_value = math.inf

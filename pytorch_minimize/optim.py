@@ -11,14 +11,34 @@ from torch import Tensor
 from typing_extensions import Unpack
 
 from ._arguments import Arguments
+from ._batch import vectorize
 from ._bounds import any_group_bounds
 from ._constraints import ClosureConstraint
+from ._evolution import DifferentialEvolutionWrapper
+from ._global import (
+    BasinHoppingWrapper,
+    BruteWrapper,
+    DirectWrapper,
+    DualAnnealingWrapper,
+    SHGOWrapper,
+)
 from ._objective import Array, NonfiniteError, Objective
 from ._optimizer import ScipyOptimizer
 from ._settings import RunKeywords
 from ._watch import Watch
 
-__all__ = ["ClosureConstraint", "MinimizeWrapper", "NonfiniteError"]
+__all__ = [
+    "BasinHoppingWrapper",
+    "BruteWrapper",
+    "ClosureConstraint",
+    "DifferentialEvolutionWrapper",
+    "DirectWrapper",
+    "DualAnnealingWrapper",
+    "MinimizeWrapper",
+    "NonfiniteError",
+    "SHGOWrapper",
+    "vectorize",
+]
 
 
 class MinimizeWrapper(ScipyOptimizer):
