@@ -1,34 +1,50 @@
-# Every target sets up what it needs; a second call does nothing over again.
+# Every target sets up what it needs, given Python 3.11 and a C++ compiler; a second
+# call does nothing over again, and a change in csrc compiles what it touches.
+
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
-BIN = $(VENV)/bin
-PIP = $(BIN)/pip --disable-pip-version-check install -q -c constraints.txt
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install -q -c constraints.txt
+SANITIZED := build/sanitize
+
+# torch's build looks for ninja on the PATH.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-SOURCES = $(wildcard csrc/*.cpp csrc/*.h) setup.py pyproject.toml
+.PHONY: demo test bench lint sanitize
 
-.PHONY: demo test bench lint
-
-demo: $(VENV)/.built
+demo: $(VENV)/built
 	$(BIN)/python examples/digits.py
 
-test: $(VENV)/.built
+test: $(VENV)/built
 	$(BIN)/python -m pytest -q
 
-bench: $(VENV)/.built
+bench: $(VENV)/built
 	$(BIN)/python bench/bridge.py
 
-lint: $(VENV)/.built
+lint: $(VENV)/built
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run -Werror csrc/*.h csrc/*.cpp
 
-$(VENV)/.set-up: constraints.txt
-	$(PYTHON) -m venv $(VENV)
-	$(PIP) torch
-	$(PIP) setuptools wheel ninja pybind11 scipy numpy threadpoolctl tqdm
-	$(PIP) pytest hypothesis scikit-learn matplotlib ruff mypy clang-format
+# The bridge's tests on a build of its own. The sanitizers' runtimes must be loaded
+# before Python, which was not built with them, and whose own leaks are not ours.
+RUNTIMES = $(foreach name,asan ubsan stdc++,$(shell $(CXX) -print-file-name=lib$(name).so))
+
+sanitize: $(VENV)/built
+	SANITIZE=1 $(BIN)/python setup.py -q build --build-temp $(SANITIZED)/temp --build-lib $(SANITIZED)/lib
+	LD_PRELOAD="$(RUNTIMES)" ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
+	PYTHONPATH=$(SANITIZED)/lib PYTHONSAFEPATH=1 PYTHONMALLOC=malloc \
+	$(BIN)/python -m pytest -q tests/test_bridge.py tests/test_bridge_memory.py tests/test_bridge_refusals.py
+
+# torch comes first, because the package is built against the torch that is there. The
+# extension is left out here and compiled below, where only what has changed is.
+$(VENV)/set-up: constraints.txt pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) torch numpy setuptools ninja pybind11
+	EXTENSION=0 $(PIP) --no-build-isolation -e '.[plot,examples,test,dev]'
 	touch $@
 
-$(VENV)/.built: $(VENV)/.set-up $(SOURCES)
-	$(PIP) --no-build-isolation --no-deps -e .
+$(VENV)/built: $(VENV)/set-up setup.py $(wildcard csrc/*)
+	$(BIN)/python setup.py -q build_ext --inplace
 	touch $@

@@ -8,6 +8,7 @@ import json
 import os
 import pathlib
 import platform
+import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -15,39 +16,53 @@ from typing import Any
 import threadpoolctl
 import torch
 
+from pytorch_minimize import _C
+
 Row = Mapping[str, Any]
 
 _PACKAGES = ("pytorch-minimize-bridge", "torch", "scipy", "numpy")
 
 
-def interleaved(cases: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
-    """Seconds of each case, run in turn `repeats` times after one untimed call of each.
+def interleaved(
+    cases: Mapping[str, Callable[[], object]], *, rounds: int, number: int = 1
+) -> dict[str, float]:
+    """Median seconds per call of each case, all run in every round after one call untimed.
 
     Cases that take turns meet the same noise of the machine, so that their ratios hold
-    where their absolute times do not.
+    where their absolute times do not. Each time is the mean of `number` calls: more than one
+    for cases so short that the clock would show.
 
     Example:
-        >>> seconds = interleaved({"sum": lambda: sum(range(9)), "max": lambda: max(range(9))}, 5)
-        >>> [len(times) for times in seconds.values()]
-        [5, 5]
+        >>> data = list(range(9))
+        >>> sorted(interleaved({"sum": lambda: sum(data), "max": lambda: max(data)}, rounds=5))
+        ['max', 'sum']
     """
     for case in cases.values():
         case()
     seconds: dict[str, list[float]] = {name: [] for name in cases}
-    for _ in range(repeats):
+    for _ in range(rounds):
         for name, case in cases.items():
             start = time.perf_counter()
-            case()
-            seconds[name].append(time.perf_counter() - start)
-    return seconds
+            for _ in range(number):
+                case()
+            seconds[name].append((time.perf_counter() - start) / number)
+    return {name: statistics.median(times) for name, times in seconds.items()}
 
 
 def environment() -> dict[str, Any]:
-    """The machine, the versions, the threads of each pool and the date (UTC) of this run."""
+    """The machine and its load, the versions, the build, the threads of each pool, the date."""
     return {
         "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "machine": {"cpu": _cpu_model(), "cores": os.cpu_count(), "system": platform.platform()},
+        "machine": {
+            "cpu": _cpu_model(),
+            "cores": len(os.sched_getaffinity(0))
+            if hasattr(os, "sched_getaffinity")
+            else os.cpu_count(),
+            "load": os.getloadavg()[0],
+            "system": platform.platform(),
+        },
         "versions": {"python": platform.python_version()} | {p: _version(p) for p in _PACKAGES},
+        "build": _C.build_info(),
         "threads": {"torch": torch.get_num_threads(), "pools": _pools()},
     }
 
@@ -58,6 +73,16 @@ def write(path: str | os.PathLike[str], rows: Sequence[Row]) -> None:
     target = pathlib.Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+
+
+def headline() -> str:
+    """One line on where and with what the figures that follow were measured."""
+    here = environment()
+    machine, versions = here["machine"], here["versions"]
+    return (
+        f"{machine['cpu']}, {here['threads']['torch']} threads of {machine['cores']} cores at load "
+        f"{machine['load']:.1f}, torch {versions['torch']}, scipy {versions['scipy']}"
+    )
 
 
 def table(rows: Sequence[Row]) -> str:

@@ -1,43 +1,49 @@
-"""The wrapper that one writes in an afternoon, as the baseline of bench/fit.py.
+"""The wrapper that one writes in an afternoon: the baseline of bench/fit.py.
 
-numpy.concatenate and torch.from_numpy for every tensor, `jac=True`, and one setting of
-threads for every library in the process.
+One conversion per tensor and a concatenation, `jac=True`, and one setting of threads for
+every library in the process.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import scipy.optimize
 import torch
 from torch import Tensor
 
+Array = npt.NDArray[np.float64]
+
 
 def minimize(
-    params: Sequence[Tensor], closure: Callable[[], Tensor], **minimizer_args: Any
+    params: Iterable[Tensor], closure: Callable[[], Tensor], **minimizer_args: Any
 ) -> scipy.optimize.OptimizeResult:
-    """Minimise `closure`, which must not call backward, over `params` by scipy."""
+    """Minimise by scipy the loss that `closure` returns; it must leave backward to us."""
+    params = list(params)
 
-    def load(x: np.ndarray) -> None:
+    def load(x: Array) -> None:
         offset = 0
         with torch.no_grad():
             for p in params:
-                part = x[offset : offset + p.numel()].reshape(p.shape)
-                p.copy_(torch.from_numpy(part))
+                p.copy_(torch.from_numpy(x[offset : offset + p.numel()]).view_as(p))
                 offset += p.numel()
 
-    def value_and_grad(x: np.ndarray) -> tuple[float, np.ndarray]:
+    def value_and_grad(x: Array) -> tuple[float, Array]:
         load(x)
         for p in params:
             p.grad = None
         loss = closure()
         loss.backward()
-        grads = [p.grad.numpy().reshape(-1) for p in params if p.grad is not None]
-        return loss.item(), np.concatenate(grads).astype(np.float64)
+        return loss.item(), flatten([p.grad for p in params if p.grad is not None])
 
-    x0 = np.concatenate([p.detach().numpy().reshape(-1) for p in params]).astype(np.float64)
-    result = scipy.optimize.minimize(value_and_grad, x0, jac=True, **minimizer_args)
+    result = scipy.optimize.minimize(value_and_grad, flatten(params), jac=True, **minimizer_args)
     load(result.x)
     return result
+
+
+def flatten(tensors: Iterable[Tensor]) -> Array:
+    parts = [tensor.detach().numpy().reshape(-1) for tensor in tensors]
+    return np.concatenate(parts).astype(np.float64)

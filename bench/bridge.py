@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from machine import describe, interleaved, write_json
+from _report import headline, interleaved, write
 from torch import Tensor
 
 from pytorch_minimize import _C
@@ -98,8 +98,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, default=Path("bench/results/bridge.json"))
     parser.add_argument("--rounds", type=int, default=15)
     arguments = parser.parse_args()
-    machine = describe()
-    print(f"{machine['cpu']}, {machine['threads']} threads, torch {machine['torch']}")
+    print(headline())
     print(
         f"{'round trip':28}{'native':>12}{'python':>12}{'2 copies':>12}{'py/nat':>9}{'nat/copy':>9}"
     )
@@ -109,7 +108,7 @@ def main() -> None:
         results.append(row)
         times = "".join(f"{row[key] * 1e6:10,.1f}us" for key in ("native", "python", "copies"))
         print(f"{row['case']:28}{times}{row['python / native']:9.1f}{row['native / copies']:9.2f}")
-    write_json(arguments.json, results)
+    write(arguments.json, results)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 #include "curvature.h"
 #include "flat_memory.h"
 #include "parameter_bridge.h"
+#include "vector_ops.h"
 
 #include <c10/util/Exception.h>
 #include <torch/csrc/Exceptions.h>
@@ -92,10 +93,9 @@ class PyHessian {
   explicit PyHessian(const std::shared_ptr<const PyBridge>& bridge)
       : hessian({bridge, &bridge->bridge}), bridge_(bridge) {}
 
-  void add(const std::vector<at::Tensor>& roots,
-           const py::iterable& seeds,
-           const std::optional<std::vector<at::Tensor>>& inputs,
-           bool fill_grads) {
+  void add(
+      const std::vector<at::Tensor>& roots, const py::iterable& seeds,
+      const std::optional<std::vector<at::Tensor>>& inputs, bool fill_grads) {
     const auto given = to_tensors(seeds, true);
     const py::gil_scoped_release unlocked;
     hessian.add(roots, given, inputs, fill_grads);
@@ -121,12 +121,10 @@ class PyHessian {
 
  private:
   int64_t check_rows(const Rows& array) const {
-    TORCH_CHECK_VALUE(array.ndim() == 2 && array.shape(1) == hessian.numel(),
-                      "expected an array of shape (rows, ",
-                      hessian.numel(),
-                      "), got ",
-                      std::string(py::str(array.attr("shape"))),
-                      ".");
+    TORCH_CHECK_VALUE(
+        array.ndim() == 2 && array.shape(1) == hessian.numel(),
+        "expected an array of shape (rows, ", hessian.numel(), "), got ",
+        std::string(py::str(array.attr("shape"))), ".");
     return array.shape(0);
   }
 
@@ -225,44 +223,37 @@ PYBIND11_MODULE(_C, m) {
 
   py::class_<PyHessian>(m, "HessianOperator", minimize::kHessianDoc)
       .def(py::init<const std::shared_ptr<const PyBridge>&>(), py::arg("bridge"))
-      .def("add",
-           torch::wrap_pybind_function(&PyHessian::add),
-           py::arg("roots"),
-           py::arg("seeds"),
-           py::arg("inputs") = py::none(),
-           py::arg("fill_grads") = false,
-           "Adds the gradient of one backward() call, and to `.grad` if asked.")
-      .def("product",
-           torch::wrap_pybind_function(&PyHessian::product),
-           py::arg("v"),
-           "Hv as a new vector, and whether all of it is finite.")
+      .def(
+          "add", torch::wrap_pybind_function(&PyHessian::add), py::arg("roots"), py::arg("seeds"),
+          py::arg("inputs") = py::none(), py::arg("fill_grads") = false,
+          "Adds the gradient of one backward() call, and to `.grad` if asked.")
+      .def(
+          "product", torch::wrap_pybind_function(&PyHessian::product), py::arg("v"),
+          "Hv as a new vector, and whether all of it is finite.")
       .def_property_readonly(
-          "product_bytes",
-          [](const PyHessian& self) { return self.hessian.product_bytes(); },
+          "product_bytes", [](const PyHessian& self) { return self.hessian.product_bytes(); },
           "Bytes that one product allocates, about.")
       .def(
-          "free",
-          [](PyHessian& self) { self.hessian.free(); },
+          "free", [](PyHessian& self) { self.hessian.free(); },
           "Frees the graphs; no product can be taken afterwards.")
       .def_property_readonly(
-          "gradients",
-          [](const PyHessian& self) { return self.hessian.gradients(); },
+          "gradients", [](const PyHessian& self) { return self.hessian.gradients(); },
           "Those gradients that depend on the parameters, with their graph.")
-      .def("unpack_rows",
-           torch::wrap_pybind_function(&PyHessian::unpack_rows),
-           py::arg("v"),
-           "Vectors as rows -> one stack of tensors for each of the gradients.")
-      .def("pack_rows",
-           torch::wrap_pybind_function(&PyHessian::pack_rows),
-           py::arg("stacks"),
-           py::arg("out").noconvert(),
-           "One stack of tensors for each parameter, or None -> vectors as rows of `out`; returns "
-           "whether all of it is finite.");
+      .def(
+          "unpack_rows", torch::wrap_pybind_function(&PyHessian::unpack_rows), py::arg("v"),
+          "Vectors as rows -> one stack of tensors for each of the gradients.")
+      .def(
+          "pack_rows", torch::wrap_pybind_function(&PyHessian::pack_rows), py::arg("stacks"),
+          py::arg("out").noconvert(),
+          "One stack of tensors for each parameter, or None -> vectors as rows of `out`; returns "
+          "whether all of it is finite.");
 
-  m.def("same_values",
-        &minimize::same_values,
-        py::arg("a"),
-        py::arg("b"),
-        "Whether two float64 vectors have the same length and the same bits.");
+  m.def(
+      "same_values", &minimize::same_values, py::arg("a"), py::arg("b"),
+      "Whether two float64 vectors have the same length and the same bits.");
+  m.def(
+      "move", &minimize::move, py::arg("previous"), py::arg("x"),
+      "Sets previous to x; returns the Euclidean length of that move.");
+  m.def("largest", &minimize::largest, py::arg("v"), "max |v_i|; 0 if v is empty.");
   m.def("build_info", &minimize::build_info, "What this extension was built with, and for.");
 }

@@ -4,7 +4,9 @@
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/add.h>
+#include <ATen/ops/mul.h>
 #include <ATen/ops/stack.h>
+#include <ATen/ops/zeros.h>
 #include <c10/util/Exception.h>
 #include <torch/csrc/autograd/autograd.h>
 
@@ -23,12 +25,24 @@ void add_to_grad(const at::Tensor& param, const at::Tensor& gradient) {
   grad = grad.defined() ? at::add(grad, gradient) : gradient.detach().clone();
 }
 
-std::vector<at::Tensor> vector_jacobian(const std::vector<at::Tensor>& outputs,
-                                        const std::vector<at::Tensor>& inputs,
-                                        const std::vector<at::Tensor>& seeds,
-                                        bool create_graph) {
-  return torch::autograd::grad(
-      outputs, inputs, seeds, /*retain_graph=*/true, create_graph, /*allow_unused=*/true);
+/// After an exception the engine keeps the rest of the pass, and with it the graph,
+/// in this thread's queue until its next pass; so here is one.
+void forget_failed_pass() {
+  const auto leaf = at::zeros({}).requires_grad_();
+  const at::AutoGradMode grad_mode(true);
+  torch::autograd::grad({leaf.mul(1)}, {leaf});
+}
+
+std::vector<at::Tensor> vector_jacobian(
+    const std::vector<at::Tensor>& outputs, const std::vector<at::Tensor>& inputs,
+    const std::vector<at::Tensor>& seeds, bool create_graph) {
+  try {
+    return torch::autograd::grad(
+        outputs, inputs, seeds, /*retain_graph=*/true, create_graph, /*allow_unused=*/true);
+  } catch (...) {
+    forget_failed_pass();
+    throw;
+  }
 }
 
 }  // namespace
@@ -54,10 +68,9 @@ std::vector<size_t> HessianOperator::positions(const std::vector<at::Tensor>& in
   return found;
 }
 
-void HessianOperator::add(const std::vector<at::Tensor>& roots,
-                          const std::vector<at::Tensor>& seeds,
-                          const std::optional<std::vector<at::Tensor>>& inputs,
-                          bool fill_grads) {
+void HessianOperator::add(
+    const std::vector<at::Tensor>& roots, const std::vector<at::Tensor>& seeds,
+    const std::optional<std::vector<at::Tensor>>& inputs, bool fill_grads) {
   const auto& params = bridge_->params();
   const auto where = positions(inputs.value_or(params));
   if (where.empty()) {
@@ -86,11 +99,10 @@ void HessianOperator::add(const std::vector<at::Tensor>& roots,
 
 void HessianOperator::check_unchanged() const {
   for (size_t i = 0; i < versions_.size(); ++i) {
-    TORCH_CHECK(bridge_->params()[i]._version() == versions_[i],
-                "parameter ",
-                i,
-                " was written to since its Hessian was taken, and the graph with its old values is "
-                "gone; take the Hessian again.");
+    TORCH_CHECK(
+        bridge_->params()[i]._version() == versions_[i], "parameter ", i,
+        " was written to since its Hessian was taken, and the graph with its old values is "
+        "gone; take the Hessian again.");
   }
 }
 
@@ -139,9 +151,8 @@ std::vector<at::Tensor> HessianOperator::unpack_rows(const double* v, int64_t ro
   return stacks;
 }
 
-bool HessianOperator::pack_rows(const std::vector<at::Tensor>& stacks,
-                                int64_t rows,
-                                double* out) const {
+bool HessianOperator::pack_rows(
+    const std::vector<at::Tensor>& stacks, int64_t rows, double* out) const {
   bool finite = true;
   std::vector<at::Tensor> vectors(stacks.size());
   for (int64_t row = 0; row < rows; ++row) {

@@ -30,10 +30,9 @@ class HessianOperator {
   /// Adds the gradient of sum_k <seeds_k, roots_k>; an undefined seed is a one.
   /// `inputs` restricts it to some leaves. The graph of the roots is retained.
   /// With `fill_grads` the gradient is also added to the parameters' `.grad`.
-  void add(const std::vector<at::Tensor>& roots,
-           const std::vector<at::Tensor>& seeds,
-           const std::optional<std::vector<at::Tensor>>& inputs,
-           bool fill_grads);
+  void add(
+      const std::vector<at::Tensor>& roots, const std::vector<at::Tensor>& seeds,
+      const std::optional<std::vector<at::Tensor>>& inputs, bool fill_grads);
 
   /// Hv into out[0, numel); true if all of it is finite. Parameters that the
   /// gradient does not depend on get zeros.

@@ -86,8 +86,11 @@ void FlatPass::append(const c10::TensorImpl& host, const void* memory) {
   const bool flat = host.is_contiguous() && !host.key_set().has_any(kLazyKeys);
   const auto offset = host.storage_offset() * static_cast<int64_t>(host.itemsize());
   auto* const data = static_cast<char*>(const_cast<void*>(memory)) + offset;
-  pieces_.push_back(
-      {end_, data, flat ? nullptr : &host, complex ? c10::toRealValueType(dtype) : dtype});
+  auto& piece = pieces_.emplace_back();
+  piece.begin = end_;
+  piece.data = data;
+  piece.view = flat ? nullptr : &host;
+  piece.dtype = complex ? c10::toRealValueType(dtype) : dtype;
   end_ += complex ? 2 * numel : numel;
 }
 
@@ -134,7 +137,7 @@ void FlatPass::write(const at::Tensor& tensor) {
 
 template <class Copy>
 void FlatPass::for_each_run(int64_t begin, int64_t end, const Copy& copy) const {
-  const auto* piece = std::upper_bound(
+  auto piece = std::upper_bound(
       pieces_.begin(), pieces_.end(), begin,
       [](int64_t at, const Piece& p) { return at < p.begin; });
   for (--piece; begin < end; ++piece) {

@@ -1,9 +1,9 @@
 #pragma once
 
 #include <ATen/core/Tensor.h>
-#include <c10/util/SmallVector.h>
 
 #include <cstdint>
+#include <vector>
 
 namespace minimize {
 
@@ -54,10 +54,10 @@ class FlatPass {
 
   int64_t numel_;
   int64_t end_ = 0;
-  c10::SmallVector<Piece, 8> pieces_;
-  c10::SmallVector<c10::TensorImpl*, 8> written_;
-  c10::SmallVector<at::Tensor, 0> held_;  // what must outlive a pass without the GIL
-  c10::SmallVector<Staged, 0> staged_;
+  std::vector<Piece> pieces_;
+  std::vector<c10::TensorImpl*> written_;
+  std::vector<at::Tensor> held_;  // what must outlive a pass without the GIL
+  std::vector<Staged> staged_;
 };
 
 }  // namespace minimize

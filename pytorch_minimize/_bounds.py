@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -13,9 +12,7 @@ from numpy.typing import NDArray
 from scipy.optimize import Bounds
 from torch import Tensor
 
-from ._bridge import Bridge
-
-__all__ = ["any_group_bounds", "as_array", "check_group", "flat_bounds", "start_within"]
+__all__ = ["any_group_bounds", "as_array", "check_group", "flat_bounds", "reals"]
 
 _Array = NDArray[np.float64]
 _Groups = Sequence[Mapping[str, Any]]
@@ -64,7 +61,7 @@ def flat_bounds(given: Any, groups: _Groups, params: Sequence[Tensor]) -> Bounds
     if in_groups:
         bounds = _from_groups(groups, params)
     else:
-        bounds = _from_scipy(given, sum(_reals(p) for p in params))
+        bounds = _from_scipy(given, sum(reals(p) for p in params))
     _check_order(bounds, groups, params)
     if np.isneginf(bounds.lb).all() and np.isposinf(bounds.ub).all():
         # scipy loops over bounds in Python, 5 us for each variable and call.
@@ -72,28 +69,6 @@ def flat_bounds(given: Any, groups: _Groups, params: Sequence[Tensor]) -> Bounds
     bounds = _representable(bounds, params)
     _check_order(bounds, groups, params)
     return bounds
-
-
-def start_within(bridge: Bridge, bounds: Bounds | None) -> None:
-    """Move the parameters into the bounds, with one warning, where they are not."""
-    if bounds is None:
-        return
-    x = bridge.flatten_params()
-    inside = np.clip(x, bounds.lb, bounds.ub)
-    distance = np.abs(inside - x)
-    if not distance.any():
-        return
-    # A parameter set to its bound is outside by one rounding of its dtype; no cause to warn.
-    rounding = np.concatenate([np.full(_reals(p), _rounding(p)) for p in bridge.params])
-    outside = int((distance > rounding * np.abs(inside)).sum())
-    if outside:
-        warnings.warn(
-            f"the start is outside the bounds in {outside} of {x.size} variables; it is moved to "
-            f"the nearest point inside",
-            UserWarning,
-            stacklevel=2,
-        )
-    bridge.load_params(inside)
 
 
 def check_group(groups: _Groups, index: int) -> None:
@@ -133,11 +108,10 @@ def _from_groups(groups: _Groups, params: Sequence[Tensor]) -> Bounds:
                 name = _label(number, place, group)
                 lower[id(param)] = _for_parameter(low, param, f"lower bound of {name}")
                 upper[id(param)] = _for_parameter(high, param, f"upper bound of {name}")
-    bounds = Bounds(
+    return Bounds(
         np.concatenate([np.empty(0), *(lower[id(p)] for p in params)]),
         np.concatenate([np.empty(0), *(upper[id(p)] for p in params)]),
     )
-    return bounds
 
 
 def _pair(given: Any, what: str) -> tuple[_Array, _Array]:
@@ -162,7 +136,7 @@ def _for_parameter(limit: _Array, param: Tensor, what: str) -> _Array:
 
 def _from_scipy(given: Any, numel: int) -> Bounds:
     if not isinstance(given, Bounds):
-        given = _from_pairs(given)
+        given = _from_pairs(given, numel)
     try:
         return Bounds(
             *(np.array(np.broadcast_to(b, (numel,)), np.float64) for b in (given.lb, given.ub)),
@@ -175,13 +149,14 @@ def _from_scipy(given: Any, numel: int) -> Bounds:
         ) from None
 
 
-def _from_pairs(given: Any) -> Bounds:
-    expected = "bounds: expected scipy.optimize.Bounds or a (low, high) for each variable"
+def _from_pairs(given: Any, numel: int) -> Bounds:
+    expected = f"bounds: expected Bounds or a (low, high) for each of the {numel} variables"
     try:
-        pairs = np.array(given if isinstance(given, np.ndarray) else list(given), np.float64)
+        given = list(given)
+        pairs = np.array(given, dtype=np.float64)
     except (TypeError, ValueError):
         raise ValueError(f"{expected}, got {given!r}") from None
-    if pairs.ndim != 2 or pairs.shape[1] != 2:
+    if pairs.shape != (numel, 2):
         raise ValueError(f"{expected}, got something of shape {pairs.shape}")
     # numpy reads None as NaN; a NaN that was given is an error.
     missing = np.isnan(pairs)
@@ -218,18 +193,15 @@ def _label(number: int, place: int, group: Mapping[str, Any]) -> str:
     return f"parameter {place} of group {number}" + (f" ({names[place]})" if names else "")
 
 
-def _reals(param: Tensor) -> int:
+def reals(param: Tensor) -> int:
+    """Variables of the flat vector that a parameter takes."""
     return param.numel() * (2 if param.is_complex() else 1)
 
 
 def _slices(params: Sequence[Tensor]) -> Iterator[slice]:
     start = 0
     for param in params:
-        yield slice(start, start := start + _reals(param))
-
-
-def _rounding(param: Tensor) -> float:
-    return 0.0 if param.dtype.to_real() == torch.float64 else torch.finfo(param.dtype).eps
+        yield slice(start, start := start + reals(param))
 
 
 def _representable(bounds: Bounds, params: Sequence[Tensor]) -> Bounds:

@@ -1,106 +1,68 @@
-"""The box of finite bounds that a global optimiser searches."""
+"""What bounds mean for a run: where it starts, and variables that they fix."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+import warnings
+from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
+import torch
 from scipy.optimize import Bounds
 from torch import Tensor
 
-__all__ = ["check_box", "clipped", "is_inside", "layout", "start_inside"]
+from ._bounds import reals
+from ._bridge import Bridge
+from ._objective import Array
 
-Array = NDArray[np.float64]
-Layout = Sequence[tuple[str, int]]
+__all__ = ["completer", "start_within"]
 
-
-def layout(groups: Sequence[Mapping[str, Any]], params: Sequence[Tensor]) -> Layout:
-    """Name and number of variables of each parameter, in the order of the flat vector."""
-    names = dict(_names(groups))
-    return [(names[id(p)], p.numel() * (2 if p.is_complex() else 1)) for p in params]
+# Wider than what COBYLA takes for equal, some hundred roundings.
+_AS_GOOD_AS_EQUAL = 1e-10
 
 
-def check_box(bounds: Bounds | None, layout: Layout, *, open_box: bool) -> Bounds:
-    """Bounds on the flat vector, if they make a box.
-
-    Args:
-        bounds: None where there is no finite one.
-        layout: says which parameter a variable belongs to.
-        open_box: refuse a low that equals its high.
-
-    Raises:
-        ValueError: a bound is missing or infinite, or low and high are equal.
-
-    Example:
-        >>> bounds = Bounds([0.0, 0.0], [1.0, np.inf])
-        >>> check_box(bounds, [("weight", 1), ("bias", 1)], open_box=True)
-        Traceback (most recent call last):
-        ...
-        ValueError: bounds: expected a finite low and high for every variable; bias has 0.0 and inf
-    """
+def start_within(bridge: Bridge, bounds: Bounds | None) -> None:
+    """Move the parameters into the bounds, with one warning, where they are not."""
     if bounds is None:
-        names = ", ".join(name for name, _ in layout)
-        raise ValueError(
-            f"bounds: expected a finite low and high for every variable of {names}; got none. Give "
-            f"bounds=[(low, high), ...], or bounds=(low, high) in the param groups."
-        )
-    low, high = bounds.lb, bounds.ub
-    _refuse(
-        ~(np.isfinite(low) & np.isfinite(high)),
-        "a finite low and high for every variable",
-        bounds,
-        layout,
-    )
-    if open_box:
-        fix = "every low to be below its high (requires_grad=False fixes a parameter)"
-        _refuse(low == high, fix, bounds, layout)
-    return bounds
-
-
-def start_inside(x: Array, box: Bounds) -> Array:
-    """x in the box, and a few units in the last place away from its border.
-
-    differential_evolution scales the box to [0, 1] and refuses a start that rounds to outside.
-    """
-    margin = 4 * np.finfo(np.float64).eps * np.maximum(np.abs(box.lb), np.abs(box.ub))
-    margin = np.minimum(margin, (box.ub - box.lb) / 2)
-    return np.clip(x, box.lb + margin, box.ub - margin)
-
-
-def is_inside(x: Array, box: Bounds) -> bool:
-    """Whether every variable is within its bounds."""
-    return bool(np.all(x >= box.lb) and np.all(x <= box.ub))
-
-
-def clipped(x: Array, bounds: Any) -> Array:
-    """x inside bounds in any of scipy's forms, None for no bound."""
-    if bounds is None:
-        return x
-    if isinstance(bounds, Bounds):
-        return np.clip(x, bounds.lb, bounds.ub)
-    pairs = [(-np.inf if a is None else a, np.inf if b is None else b) for a, b in bounds]
-    return np.clip(x, *np.array(pairs, dtype=np.float64).T)
-
-
-def _refuse(found: NDArray[np.bool_], expected: str, bounds: Bounds, layout: Layout) -> None:
-    if not found.any():
         return
-    index = first = int(np.argmax(found))
-    for name, numel in layout:
-        if index < numel:
-            where = name if numel == 1 else f"{name}, element {index},"
-            raise ValueError(
-                f"bounds: expected {expected}; {where} has {bounds.lb[first]} and "
-                f"{bounds.ub[first]}"
-            )
-        index -= numel
+    x = bridge.flatten_params()
+    inside = np.clip(x, bounds.lb, bounds.ub)
+    distance = np.abs(inside - x)
+    if not distance.any():
+        return
+    # A parameter set to its bound is outside by one rounding of its dtype; no cause to warn.
+    rounding = np.concatenate([np.full(reals(p), _rounding(p)) for p in bridge.params])
+    outside = int((distance > rounding * np.abs(inside)).sum())
+    if outside:
+        warnings.warn(
+            f"the start is outside the bounds in {outside} of {x.size} variables; it is moved to "
+            f"the nearest point inside",
+            UserWarning,
+            stacklevel=2,
+        )
+    bridge.load_params(inside)
 
 
-def _names(groups: Sequence[Mapping[str, Any]]) -> Iterator[tuple[int, str]]:
-    for number, group in enumerate(groups):
-        own = group.get("param_names")
-        for place, param in enumerate(group["params"]):
-            name = f"parameter {place} of group {number}"
-            yield id(param), own[place] if own else name
+def completer(bounds: Bounds | None) -> Callable[[Array], Array] | None:
+    """What puts back variables that equal bounds fix, where scipy left them out.
+
+    It removes them from what it hands to callbacks, and COBYLA from what constraints get; COBYLA
+    does so where bounds are equal but for rounding. None where no bounds are as close as that.
+    """
+    if bounds is None:
+        return None
+    width = bounds.ub - bounds.lb
+    if (width > _AS_GOOD_AS_EQUAL * np.maximum(1.0, np.abs(bounds.lb))).all():
+        return None
+    narrowest_first = np.argsort(width, kind="stable")
+
+    def complete(x: Array) -> Array:
+        free = np.sort(narrowest_first[width.size - x.size :])
+        full: Array = bounds.lb.copy()
+        full[free] = x
+        return full
+
+    return complete
+
+
+def _rounding(param: Tensor) -> float:
+    return 0.0 if param.dtype.to_real() == torch.float64 else torch.finfo(param.dtype).eps

@@ -18,12 +18,25 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.parameter import is_lazy
 
-from pytorch_minimize._python_bridge import PythonBridge, python_same_values
+from pytorch_minimize._python_bridge import (
+    PythonBridge,
+    python_largest,
+    python_move,
+    python_same_values,
+)
 
 if TYPE_CHECKING:
     from types import ModuleType
 
-__all__ = ["Bridge", "PythonBridge", "coarsest_eps", "make_bridge", "same_values"]
+__all__ = [
+    "Bridge",
+    "PythonBridge",
+    "coarsest_eps",
+    "largest",
+    "make_bridge",
+    "move",
+    "same_values",
+]
 
 Vector = NDArray[np.float64]
 
@@ -137,7 +150,15 @@ def coarsest_eps(bridge: Bridge) -> float:
     return max(torch.finfo(param.dtype).eps for param in bridge.params)
 
 
+_native = None if _choice() == "python" else _load_extension()
+
 same_values: Callable[[Vector, Vector], bool] = (
-    python_same_values if _choice() == "python" else _load_extension().same_values
+    python_same_values if _native is None else _native.same_values
 )
 """Whether two float64 vectors have the same length and the same bits."""
+
+move: Callable[[Vector, Vector], float] = python_move if _native is None else _native.move
+"""``move(previous, x)`` sets previous to x and returns the Euclidean length of that move."""
+
+largest: Callable[[Vector], float] = python_largest if _native is None else _native.largest
+"""max |v_i| of a vector without NaN; 0 if it is empty."""

@@ -6,8 +6,10 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
@@ -122,6 +124,14 @@ class _SeesAutograd(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
+def _recording() -> contextlib.AbstractContextManager[Any]:
+    """Gradients enabled; free where they are, which is always so unless a closure forgot them."""
+    return _NOTHING if torch.is_grad_enabled() else torch.enable_grad()
+
+
+_NOTHING = contextlib.nullcontext()
+
+
 @dataclass
 class ClosureRunner:
     """Runs the user's closure at the parameters' current values.
@@ -144,7 +154,7 @@ class ClosureRunner:
     def value(self) -> float:
         """The loss; for solvers that ask for no gradient."""
         self.bridge.clear_grads()
-        with torch.enable_grad():
+        with _recording():
             return self._checked(self.closure())
 
     def value_without_graph(self) -> float:
@@ -165,7 +175,7 @@ class ClosureRunner:
     def value_and_gradient(self) -> float:
         """The loss, and the gradient in the parameters' ``.grad``."""
         self.bridge.clear_grads()
-        with torch.enable_grad():
+        with _recording():
             loss = self.closure()
             value = self._checked(loss)
             if not self.bridge.has_grads():
@@ -218,14 +228,15 @@ class ClosureRunner:
                 )
             if loss.dtype != self.loss_like.dtype or loss.device != self.loss_like.device:
                 self.loss_like = torch.empty((), dtype=loss.dtype, device=loss.device)
-            return float(loss.detach())
-        try:
+            return float(loss.item())
+        if isinstance(loss, Real):
             return float(loss)
-        except (TypeError, ValueError):
-            raise TypeError(
-                f"the closure must return the loss as a scalar tensor or a number, got "
-                f"{type(loss).__name__}. Does it end with 'return loss'?"
-            ) from None
+        if isinstance(loss, np.ndarray) and loss.size == 1 and loss.dtype.kind in "fiub":
+            return float(loss.item())
+        raise TypeError(
+            f"the closure must return the loss as a scalar tensor or a number, got "
+            f"{type(loss).__name__}. Does it end with 'return loss'?"
+        )
 
     def _require_no_grads(self) -> None:
         if self.bridge.has_grads():

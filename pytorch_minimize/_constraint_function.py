@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -41,6 +41,7 @@ class ConstraintFunction:
             learn its shape.
         row: of the method that will ask; None for a callable method.
         name: for messages.
+        complete: puts back variables that the method leaves out of x.
     """
 
     _output: Tensor | None
@@ -49,9 +50,15 @@ class ConstraintFunction:
     _weights: Array | None
 
     def __init__(
-        self, stated: ClosureConstraint, objective: Objective, row: Method | None, name: str
+        self,
+        stated: ClosureConstraint,
+        objective: Objective,
+        row: Method | None,
+        name: str,
+        complete: Callable[[Array], Array] | None = None,
     ) -> None:
         self._stated, self._objective, self._name = stated, objective, name
+        self._complete = complete
         self._needs_gradient = row is None or row.gradient
         self._needs_curvature = row is None or row.constraint_curvature
         self._separates = row is not None and row.separates
@@ -149,14 +156,8 @@ class ConstraintFunction:
     def _run_at(self, x: Array) -> Tensor:
         """c at x with its graph; ``fun`` is run unless the parameters are where it was last."""
         objective = self._objective
-        if np.size(x) != objective.bridge.numel:
-            raise ValueError(
-                f"{self._name}: asked for at {np.size(x)} of {objective.bridge.numel} variables. "
-                f"scipy's COBYLA cannot have both constraints and variables fixed by equal bounds: "
-                f"set requires_grad=False on what is fixed, or choose COBYQA or SLSQP."
-            )
         objective.profile.charge("solver")
-        objective.load(objective.within(x))
+        objective.load(objective.within(x if self._complete is None else self._complete(x)))
         objective.profile.charge("bridge")
         if self._output is None:
             with self._users_code("closure", "constraint"):

@@ -12,7 +12,7 @@ from ._bridge import same_values
 from ._closure import ClosureRunner
 from ._curvature import Curvature, make_curvature
 from ._double_backward import identity_rows, symmetrise
-from ._objective import Array, Objective
+from ._objective import Array, Objective, as_vector
 from ._positive_definite import shift_to_positive_definite
 from ._profile import Profile
 from ._settings import Settings
@@ -49,7 +49,7 @@ class CurvedObjective(Objective):
     def hessp(self, x: Array, v: Array, *args: Any) -> Array:
         """H(x) v, shape (n,); a fresh array."""
         # trust-constr probes with zero vectors of int8.
-        v = np.asarray(v, dtype=np.float64).reshape(-1)
+        v = as_vector(v)
         if not v.any():
             self._enter("hessp")
             return np.zeros_like(v)
@@ -76,7 +76,7 @@ class CurvedObjective(Objective):
         harmless: Callable[[], Array],
     ) -> Array:
         self._enter(what)
-        x = np.asarray(x, dtype=np.float64).reshape(-1)
+        x = as_vector(x)
         if self.before_evaluation is not None:
             self.before_evaluation()
         if not same_values(x, self._x):
@@ -110,7 +110,7 @@ class CurvedObjective(Objective):
             self._is_early = True
 
     def _evaluate(self, x: Array) -> None:
-        if self._is_early and self.is_at(np.asarray(x, dtype=np.float64).reshape(-1)):
+        if self._is_early and self.is_at(as_vector(x)):
             self._is_early = False
             self.evaluations += 1
             self.profile.count("reload", -1)

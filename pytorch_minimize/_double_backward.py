@@ -91,14 +91,14 @@ class DoubleBackward:
             try:
                 return self._batched(operator, v)
             except Exception as error:
-                cause = f"{type(error).__name__}: {error}"
+                cause = str(error).split(". ")[0]
         results = [self.product(operator, row) for row in v]
         if len(v) > 1 and not self._one_at_a_time:
             # Said only now: had the products failed as well, the batch would not be to blame.
             self._one_at_a_time = True
             warnings.warn(
                 f"the Hessian is computed one product at a time, because the closure has an "
-                f"operator that torch cannot batch ({cause})",
+                f"operator that torch cannot batch: {cause}",
                 RuntimeWarning,
                 stacklevel=2,
             )

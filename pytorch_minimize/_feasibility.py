@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from scipy.optimize import Bounds, LinearConstraint
 
+from ._box import completer
 from ._bridge import same_values
 from ._constraint_function import ConstraintFunction
 from ._constraints import ClosureConstraint, overshoot
@@ -30,6 +31,7 @@ def restrict(
         The constraints in scipy's forms, over the flat vector. The parameters must be at the
         start: constraints of ours are run there once, to learn their shapes.
     """
+    complete = completer(bounds)
     excesses: list[Callable[[], float | None]] = []
     if bounds is not None:
         if row is not None and row.keeps_bounds:
@@ -39,7 +41,8 @@ def restrict(
     prepared: list[Any] = []
     for number, constraint in enumerate(constraints):
         if isinstance(constraint, ClosureConstraint):
-            function = ConstraintFunction(constraint, objective, row, f"constraint {number}")
+            name = f"constraint {number}"
+            function = ConstraintFunction(constraint, objective, row, name, complete)
             excesses.append(function.excess)
             prepared += function.for_scipy()
         elif isinstance(constraint, LinearConstraint):

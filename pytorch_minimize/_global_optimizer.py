@@ -9,7 +9,6 @@ from scipy.optimize import Bounds, OptimizeResult
 
 from ._algorithms import Algorithm
 from ._arguments import Arguments
-from ._box import check_box, is_inside, layout, start_inside
 from ._bridge import Bridge
 from ._callbacks import Relay, adapt
 from ._closure import ClosureRunner
@@ -20,6 +19,7 @@ from ._local_search import LocalSearch
 from ._objective import Array, Objective
 from ._optimizer import ScipyOptimizer
 from ._polish import polish
+from ._search_box import check_box, is_inside, layout, start_inside
 from ._watch import Watch
 
 __all__ = ["GlobalOptimizer"]

@@ -11,10 +11,10 @@ import scipy.optimize
 from scipy.optimize import Bounds, OptimizeResult
 
 from ._arguments import Arguments
-from ._box import clipped
 from ._bridge import coarsest_eps, same_values
 from ._history import History
 from ._objective import Array, Objective, nowhere_violated
+from ._search_box import clipped
 from ._settings import Settings
 from ._stopping import Stopped
 from ._watch import Watch

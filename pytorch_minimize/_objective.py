@@ -17,12 +17,21 @@ from ._profile import Profile
 from ._settings import OnNonfinite
 from ._threads import ScipyBlasThreads
 
-__all__ = ["Array", "NonfiniteError", "Objective", "nowhere_violated"]
+__all__ = ["Array", "NonfiniteError", "Objective", "as_vector", "nowhere_violated"]
 
 Array = NDArray[np.float64]
 T = TypeVar("T")
+_FLOAT64 = np.dtype(np.float64)
+
 # Handed to a solver whose every evaluation so far was not finite: larger than any loss to come.
 _NOTHING_FINITE_YET = 1e100
+
+
+def as_vector(x: Any) -> Array:
+    """x as a float64 vector; solvers of the user's own may pass lists."""
+    if isinstance(x, np.ndarray) and x.ndim == 1 and x.dtype == _FLOAT64:
+        return x
+    return np.asarray(x, dtype=np.float64).reshape(-1)
 
 
 class NonfiniteError(FloatingPointError):
@@ -135,7 +144,7 @@ class Objective:
 
     def within(self, x: Any) -> Array:
         """x as a flat float64 vector, put back into the box where a rounding left it."""
-        flat: Array = np.asarray(x, dtype=np.float64).reshape(-1)
+        flat = as_vector(x)
         return flat if self.box is None else np.clip(flat, *self.box)
 
     def is_at(self, x: Array) -> bool:

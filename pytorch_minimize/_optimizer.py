@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ._arguments import Arguments
 from ._bounded_groups import BoundedGroups
-from ._bounds import start_within
+from ._box import completer, start_within
 from ._bridge import Bridge, coarsest_eps, make_bridge
 from ._check_closure import check_closure
 from ._checkpoint import Checkpoint
@@ -201,7 +201,8 @@ class ScipyOptimizer(BoundedGroups):
         x0 = bridge.flatten_params()
         checkpoint = self._make_checkpoint()
         watch = Watch(objective, x0, self._arguments, self._settings, self.history, checkpoint)
-        objective.before_evaluation = watch.before_evaluation
+        if watch.has_limits:
+            objective.before_evaluation = watch.before_evaluation
         self.history.begin_segment()
         log_start(self._arguments, bridge)
         try:
@@ -218,11 +219,13 @@ class ScipyOptimizer(BoundedGroups):
                 print(self._arguments.report(res))
             if checkpoint is not None:
                 checkpoint.write()
-        except BaseException:
+        except BaseException as raised:
             objective.load_best()
-            if objective.error is not None:  # scipy may have put an error of its own in its place
-                raise objective.error from None
-            raise
+            closures_own = objective.error
+            if closures_own is None or closures_own is raised:
+                raise
+            # scipy has put an error of its own in its place.
+            raise closures_own from closures_own.__cause__
         finally:
             self._objective = None
             objective.close()
@@ -266,9 +269,14 @@ class ScipyOptimizer(BoundedGroups):
         keywords["callback"] = watch
         if arguments.row is not None or self._has_group_bounds:
             keywords["bounds"] = self._flat_bounds()
+        bounds = keywords.get("bounds")
         keywords["constraints"] = restrict(
-            objective, keywords.get("bounds"), keywords["constraints"], arguments.row
+            objective, bounds, keywords["constraints"], arguments.row
         )
+        complete = completer(bounds)
+        if complete is not None and arguments.row is not None:
+            # With the name intermediate_result scipy prints the callback, and TNC fails.
+            keywords["callback"] = lambda x, *state: watch(*(state or (complete(x),)))
         if arguments.gradient:
             keywords["jac"] = objective.jac
         if arguments.curvature:

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from scipy.optimize import Bounds, OptimizeResult
 
-from ._box import is_inside
 from ._closure import NoGraphError
 from ._objective import Array, Objective
+from ._search_box import is_inside
 
 __all__ = ["polish"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from time import perf_counter
 
 __all__ = ["PARTS", "Profile"]
@@ -33,18 +34,26 @@ class Profile:
         True
     """
 
-    __slots__ = ("_mark", "counts", *PARTS)
-
-    closure: float
-    bridge: float
-    curvature: float
-    solver: float
-
     def __init__(self) -> None:
-        for part in PARTS:
-            setattr(self, part, 0.0)
-        self.counts: dict[str, int] = {}
+        self._seconds = dict.fromkeys(PARTS, 0.0)
+        self.counts: Counter[str] = Counter()
         self._mark = perf_counter()
+
+    @property
+    def closure(self) -> float:
+        return self._seconds["closure"]
+
+    @property
+    def bridge(self) -> float:
+        return self._seconds["bridge"]
+
+    @property
+    def curvature(self) -> float:
+        return self._seconds["curvature"]
+
+    @property
+    def solver(self) -> float:
+        return self._seconds["solver"]
 
     def start(self) -> None:
         """Set the clock going; time before this call belongs to no part."""
@@ -53,26 +62,25 @@ class Profile:
     def charge(self, part: str) -> None:
         """End a stretch of ``part``: it is charged the seconds since the last call."""
         now = perf_counter()
-        setattr(self, part, getattr(self, part) + now - self._mark)
+        self._seconds[part] += now - self._mark
         self._mark = now
 
     def count(self, what: str, times: int = 1) -> None:
         """Add to the count of ``what``."""
-        self.counts[what] = self.counts.get(what, 0) + times
+        self.counts[what] += times
 
     @property
     def total(self) -> float:
         """Seconds of the whole step."""
-        return self.closure + self.bridge + self.curvature + self.solver
+        return sum(self._seconds.values())
 
     def as_dict(self) -> dict[str, object]:
         """Seconds by part, ``total`` and ``counts``, ready for JSON."""
-        seconds: dict[str, object] = {part: getattr(self, part) for part in PARTS}
-        return seconds | {"total": self.total, "counts": dict(self.counts)}
+        return {**self._seconds, "total": self.total, "counts": dict(self.counts)}
 
     def __str__(self) -> str:
         total = self.total
-        rows = [(part, getattr(self, part)) for part in PARTS] + [("total", total)]
+        rows = [*self._seconds.items(), ("total", total)]
         lines = [f"{'part':<10}{'seconds':>12}{'share':>9}"]
         for name, seconds in rows:
             share = seconds / total if total else 0.0

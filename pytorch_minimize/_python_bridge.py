@@ -174,3 +174,16 @@ def _keeps_grad(param: Tensor) -> bool:
         and not grad.requires_grad
         and (grad.shape, grad.dtype, grad.device) == (param.shape, param.dtype, param.device)
     )
+
+
+def python_move(previous: Vector, x: Vector) -> float:
+    """previous := x; the Euclidean length of that move, without a temporary of their size."""
+    np.subtract(x, previous, out=previous)
+    length = float(np.linalg.norm(previous))
+    np.copyto(previous, x)
+    return length
+
+
+def python_largest(v: Vector) -> float:
+    """max |v_i| without a temporary of v's size; 0 for an empty one."""
+    return max(float(v.max()), -float(v.min())) if v.size else 0.0

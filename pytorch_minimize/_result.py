@@ -9,9 +9,8 @@ import numpy as np
 from scipy.optimize import OptimizeResult
 
 from ._arguments import Arguments
-from ._bridge import Bridge, same_values
+from ._bridge import Bridge, largest, same_values
 from ._objective import Array, Objective
-from ._watch import largest
 
 __all__ = ["finish"]
 
@@ -31,21 +30,23 @@ def finish(
     gradient = res.get("grad", res.get("jac"))
     if not (objective.is_at(x) and objective.has_gradient):
         objective.load(x)
-        if objective.has_gradient and _has_nan(gradient):
-            # scipy's answer for variables that it removed, since equal bounds fix them.
+        if not _has_nan(gradient):
+            _set_grads(objective.bridge, gradient)
+        elif objective.has_gradient:
             objective.jac(x)
         else:
-            _set_grads(objective.bridge, gradient)
+            objective.bridge.clear_grads()
     res.fun = float(np.asarray(res.fun).reshape(()))
     res.nonfinite = objective.nonfinite
     if arguments.curvature and arguments.row is not None and arguments.row.positive_definite:
         res.hess_shifts = objective.profile.counts.get("shift", 0)
-    if res.get("success") and same_values(x, x0):
-        _warn_if_steep(res, gradient, arguments)
+    if res.get("success") and same_values(x, x0) and not arguments.keywords["constraints"]:
+        _warn_if_steep(res, _inwards(gradient, x, objective.box), arguments)
     return res
 
 
 def _has_nan(gradient: object) -> bool:
+    """scipy's answer for variables that it removed since equal bounds fix them."""
     return isinstance(gradient, np.ndarray) and bool(np.isnan(gradient).any())
 
 
@@ -55,14 +56,21 @@ def _set_grads(bridge: Bridge, gradient: object) -> None:
         bridge.load_grads(gradient.astype(np.float64, copy=False))
 
 
+def _inwards(gradient: object, x: Array, box: tuple[Array, Array] | None) -> object:
+    """The gradient without what only the bounds keep from leading on."""
+    if box is None or not isinstance(gradient, np.ndarray):
+        return gradient
+    return x - np.clip(x - gradient, *box)
+
+
 def _warn_if_steep(res: OptimizeResult, gradient: object, arguments: Arguments) -> None:
     """A loss of small scale passes absolute tolerances wherever it is."""
     row = arguments.row
     if row is None or not row.tolerances or not isinstance(gradient, np.ndarray):
         return
-    slope = max(largest(gradient), np.finfo(np.float64).tiny)
-    distance = 2.0 * abs(res.fun) / slope / max(1.0, largest(res.x))
-    if _SOLVED < distance < _FLAT:
+    slope, length = largest(gradient), max(1.0, largest(res.x))
+    # distance = 2 |loss| / slope, in units of length; both may be tiny.
+    if _SOLVED * slope * length < 2.0 * abs(res.fun) < _FLAT * slope * length:
         smaller = ", ".join(f"{name}={slope * 1e-8:.0e}" for name in row.tolerances)
         warnings.warn(
             f"{row.name} reports success at its start point, where the loss is {res.fun:.3g} and "

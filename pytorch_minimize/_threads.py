@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import PurePath
 from types import TracebackType
+from typing import Any
 
 from threadpoolctl import LibController, ThreadpoolController
 
@@ -13,6 +16,8 @@ __all__ = ["ScipyBlasThreads"]
 # Where a scipy wheel keeps the libraries that only scipy uses: next to the package on Linux and
 # Windows (auditwheel, delvewheel), inside it on macOS (delocate).
 _PRIVATE_FOLDERS = (("scipy.libs",), ("scipy", ".dylibs"))
+# How scipy's builds of OpenBLAS rename its functions, and OpenBLAS's own names.
+_OPENBLAS_AFFIXES = (("scipy_", ""), ("scipy_", "64_"), ("", ""), ("", "64_"))
 
 
 def _is_private_to_scipy(filepath: str) -> bool:
@@ -20,8 +25,29 @@ def _is_private_to_scipy(filepath: str) -> bool:
     return any(parents[-len(folder) :] == folder for folder in _PRIVATE_FOLDERS)
 
 
+@dataclass(frozen=True)
+class _Blas:
+    """One library's own getter and setter, which cost a tenth of threadpoolctl's look-up."""
+
+    get: Callable[[], int]
+    set: Callable[[int], object]
+
+    @classmethod
+    def of(cls, lib: LibController) -> _Blas:
+        get, set_ = (_openblas_function(lib, f"{verb}_num_threads") for verb in ("get", "set"))
+        if get is None or set_ is None:  # another BLAS
+            return cls(lib.get_num_threads, lib.set_num_threads)
+        return cls(get, set_)
+
+
+def _openblas_function(lib: LibController, name: str) -> Callable[..., Any] | None:
+    names = [f"{prefix}openblas_{name}{suffix}" for prefix, suffix in _OPENBLAS_AFFIXES]
+    found = (getattr(lib.dynlib, name, None) for name in names)
+    return next((function for function in found if function is not None), None)
+
+
 @functools.cache
-def _scipy_blas() -> tuple[LibController, ...]:
+def _scipy_blas() -> tuple[_Blas, ...]:
     """The BLAS libraries that scipy alone uses; looked up once per process (1 to 10 ms).
 
     A BLAS that scipy shares with torch or numpy (conda, a system package) is not among them:
@@ -30,7 +56,7 @@ def _scipy_blas() -> tuple[LibController, ...]:
     import scipy.linalg.blas  # noqa: F401  (loads the library, else it would not be found)
 
     libraries = ThreadpoolController().select(user_api="blas").lib_controllers
-    return tuple(lib for lib in libraries if _is_private_to_scipy(lib.filepath))
+    return tuple(_Blas.of(lib) for lib in libraries if _is_private_to_scipy(lib.filepath))
 
 
 class ScipyBlasThreads:
@@ -46,7 +72,7 @@ class ScipyBlasThreads:
 
     def __init__(self, threads: int | None) -> None:
         self._threads = threads
-        self._libraries: tuple[LibController, ...] = ()
+        self._libraries: tuple[_Blas, ...] = ()
         self._users: list[int] = []
 
     def __enter__(self) -> ScipyBlasThreads:
@@ -65,11 +91,13 @@ class ScipyBlasThreads:
 
     def hold(self) -> None:
         """Before scipy goes on: its BLAS gets ``threads``, whatever the user's code set it to."""
-        self._users = [lib.get_num_threads() for lib in self._libraries]
-        for lib in self._libraries:
-            lib.set_num_threads(self._threads)
+        self._users = [lib.get() for lib in self._libraries]
+        self._set([self._threads or 0] * len(self._libraries))
 
     def release(self) -> None:
         """Before the user's code runs: their own setting."""
-        for lib, number in zip(self._libraries, self._users, strict=True):
-            lib.set_num_threads(number)
+        self._set(self._users)
+
+    def _set(self, numbers: Sequence[int]) -> None:
+        for lib, number in zip(self._libraries, numbers, strict=True):
+            lib.set(number)

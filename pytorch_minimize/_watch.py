@@ -8,14 +8,14 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import Any
 
-import numpy as np
 from scipy.optimize import OptimizeResult
 from tqdm.auto import tqdm
 
 from ._arguments import Arguments
+from ._bridge import largest, move
 from ._checkpoint import Checkpoint
 from ._history import History
-from ._objective import Array, Objective
+from ._objective import Array, Objective, as_vector
 from ._settings import Settings
 from ._stopping import Ending, Stopped
 
@@ -64,12 +64,20 @@ class Watch:
         self._previous = x0
         self._last_grad_norm = math.nan
         self.nit = 0
+        self._may_end = not (arguments.maxiter is None and settings.rtol is None)
         self.__signature__ = _SIGNATURE
         self._bar = tqdm(unit="it", dynamic_ncols=True) if settings.progress else None
 
     @property
     def _is_trust_constr(self) -> bool:
         return self._row is not None and self._row.name == "trust-constr"
+
+    @property
+    def has_limits(self) -> bool:
+        """Whether :meth:`before_evaluation` has anything to look at."""
+        settings = self._settings
+        limits = (self._checkpoint, settings.timeout, settings.max_evaluations)
+        return any(limit is not None for limit in limits)
 
     def before_evaluation(self) -> None:
         """End the run at the best point where a limit is reached (also inside line searches)."""
@@ -88,15 +96,16 @@ class Watch:
         objective.profile.charge("solver")
         given = intermediate_result
         result = given if isinstance(given, OptimizeResult) else OptimizeResult(x=given)
-        x = np.asarray(result.x, dtype=np.float64).reshape(-1)
+        x = as_vector(result["x"])
         if "fun" not in result:
-            result.fun = objective.known_value(x)
+            result["fun"] = objective.known_value(x)
         self.nit += 1
-        self._record(x, float(result.fun))
+        self._record(x, float(result["fun"]))
         objective.profile.charge("bridge")
         if self._user is not None:
             self._tell_user(x, result)
-        self._end_if_due(x)
+        if self._may_end:
+            self._end_if_due(x)
 
     def close(self) -> None:
         """Leave the progress bar as it stands."""
@@ -186,16 +195,3 @@ def wants_result(user: UserCallback) -> bool:
         return list(inspect.signature(user).parameters) == ["intermediate_result"]
     except (TypeError, ValueError):  # a builtin without a signature
         return False
-
-
-def largest(vector: Array) -> float:
-    """max |v_i| without a temporary of v's size; 0 for an empty one."""
-    return max(float(vector.max()), -float(vector.min())) if vector.size else 0.0
-
-
-def move(previous: Array, x: Array) -> float:
-    """``previous`` := x; the Euclidean length of that move."""
-    np.subtract(x, previous, out=previous)
-    length = float(np.linalg.norm(previous))
-    np.copyto(previous, x)
-    return length

@@ -103,9 +103,7 @@ def _griewank_twin(x: Array) -> float:
 
 
 ACKLEY = Landscape("ackley", _ackley, _ackley_twin, (-6.0, 5.0), lambda n: 0.0, (0.0,))
-RASTRIGIN = Landscape(
-    "rastrigin", _rastrigin, _rastrigin_twin, (-5.12, 4.3), lambda n: 0.0, (0.0,)
-)
+RASTRIGIN = Landscape("rastrigin", _rastrigin, _rastrigin_twin, (-5.12, 4.3), lambda n: 0.0, (0.0,))
 EGGHOLDER = Landscape(
     "eggholder",
     _eggholder,

@@ -6,7 +6,9 @@ from typing import Any
 
 GRADIENT = ("CG", "BFGS", "L-BFGS-B", "TNC", "SLSQP")
 GRADIENT_FREE = ("Nelder-Mead", "Powell", "COBYLA", "COBYQA")
+CURVATURE = ("Newton-CG", "trust-ncg", "trust-krylov", "trust-exact", "trust-constr", "dogleg")
 LOCAL = GRADIENT + GRADIENT_FREE
+ALL = LOCAL + CURVATURE
 
 # COBYLA and COBYQA take milliseconds of Python an evaluation; a path is long enough to
 # show a difference after so many.

@@ -10,7 +10,7 @@ import plain
 import pytest
 import torch
 from instance import Instance
-from methods import CAPPED, GRADIENT, GRADIENT_FREE, LOCAL, arguments
+from methods import ALL, CAPPED, CURVATURE, GRADIENT, GRADIENT_FREE, arguments
 from problems import himmelblau, matrix, rosenbrock
 from torch import Tensor, nn
 
@@ -29,7 +29,7 @@ def expected(instance: Instance, method: str = "BFGS") -> Any:
     return plain.minimize(instance.fun, instance.x0, jac=instance.jac, method=method)
 
 
-@pytest.mark.parametrize("method", LOCAL)
+@pytest.mark.parametrize("method", ALL)
 def test_a_float_may_be_returned(method: str) -> None:
     floats, tensors = himmelblau(), himmelblau()
     evaluate = floats.closure(1)
@@ -178,7 +178,7 @@ REFUSALS: dict[str, tuple[Callable[[Instance], Any], str]] = {
 }
 
 
-@pytest.mark.parametrize("method", GRADIENT)
+@pytest.mark.parametrize("method", [*GRADIENT, *CURVATURE])
 @pytest.mark.parametrize("case", REFUSALS)
 def test_refused_losses(case: str, method: str) -> None:
     make, message = REFUSALS[case]

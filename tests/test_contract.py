@@ -50,6 +50,11 @@ def test_step_needs_a_closure() -> None:
         optimizer.step(None)  # type: ignore[arg-type]
 
 
+def test_the_closure_may_be_named() -> None:
+    instance = himmelblau()
+    assert make(instance).step(closure=instance.closure(1)).item() < 1e-8
+
+
 def test_step_hooks_run_once_a_step() -> None:
     instance = himmelblau()
     optimizer = make(instance)

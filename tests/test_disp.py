@@ -6,7 +6,7 @@ import warnings
 from typing import Any
 
 import pytest
-from methods import LOCAL, arguments
+from methods import ALL, arguments
 from problems import himmelblau
 
 from pytorch_minimize.optim import MinimizeWrapper
@@ -24,13 +24,13 @@ def printed(capfd: pytest.CaptureFixture[str], method: str | None, options: Any)
     return captured.out + captured.err
 
 
-@pytest.mark.parametrize("method", [*LOCAL, None])
+@pytest.mark.parametrize("method", [*ALL, None])
 def test_disp_true_prints(capfd: pytest.CaptureFixture[str], method: str | None) -> None:
     assert printed(capfd, method, {"disp": True}).strip()
 
 
 @pytest.mark.parametrize("options", [{}, {"disp": False}, None])
-@pytest.mark.parametrize("method", [*LOCAL, None])
+@pytest.mark.parametrize("method", [*ALL, None])
 def test_nothing_is_printed_unasked(
     capfd: pytest.CaptureFixture[str], method: str | None, options: Any
 ) -> None:
@@ -38,7 +38,7 @@ def test_nothing_is_printed_unasked(
 
 
 def test_disp_does_not_change_the_path(capfd: pytest.CaptureFixture[str]) -> None:
-    for method in LOCAL:
+    for method in ALL:
         counts = []
         for disp in (True, False):
             instance = himmelblau()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import logging
 import pickle
 from typing import Any
@@ -33,7 +34,7 @@ def test_rows_are_those_of_the_iterates() -> None:
     assert len(history) == optimizer.res.nit == len(iterates) - 1
     assert history.loss.tolist() == [instance.fun(x) for x in iterates[1:]]
     assert history.grad_norm.tolist() == [np.abs(instance.jac(x)).max() for x in iterates[1:]]
-    steps = [np.linalg.norm(b - a) for a, b in zip(iterates, iterates[1:], strict=False)]
+    steps = [np.linalg.norm(b - a) for a, b in itertools.pairwise(iterates)]
     assert np.allclose(history.step_length, steps, rtol=1e-12)
     assert (np.diff(history.evaluations) >= 1).all()
     assert history.evaluations[-1] == optimizer.res.nfev

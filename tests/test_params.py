@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from instance import Instance
-from methods import GRADIENT, GRADIENT_FREE
+from methods import CURVATURE, GRADIENT, GRADIENT_FREE
 from problems import quadratic, rosenbrock
 from torch import Tensor, nn
 
@@ -107,7 +107,7 @@ def test_frozen_parameters_are_no_variables(method: str) -> None:
     assert np.array_equal(np.delete(instance.x, 2), optimizer.res.x)
 
 
-@pytest.mark.parametrize("method", GRADIENT)
+@pytest.mark.parametrize("method", [*GRADIENT, *CURVATURE])
 def test_gradient_methods_need_a_variable(method: str) -> None:
     instance = quadratic()
     for p in instance.params:

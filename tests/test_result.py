@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from instance import Instance
-from methods import CAPPED, GRADIENT, LOCAL, arguments
+from methods import ALL, CAPPED, CURVATURE, GRADIENT, arguments
 from problems import himmelblau, rosenbrock
 from scipy.optimize import OptimizeResult
 from torch import Tensor
@@ -25,7 +25,7 @@ def stepped(
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-@pytest.mark.parametrize("method", LOCAL)
+@pytest.mark.parametrize("method", ALL)
 def test_step_returns_the_loss_at_the_solution(method: str, dtype: torch.dtype) -> None:
     instance = rosenbrock(dtype)
     optimizer, loss = stepped(instance, method)
@@ -37,7 +37,7 @@ def test_step_returns_the_loss_at_the_solution(method: str, dtype: torch.dtype) 
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-@pytest.mark.parametrize("method", LOCAL)
+@pytest.mark.parametrize("method", ALL)
 def test_parameters_hold_the_solution(method: str, dtype: torch.dtype) -> None:
     instance = rosenbrock(dtype)
     optimizer, _ = stepped(instance, method)
@@ -49,7 +49,7 @@ def test_parameters_hold_the_solution(method: str, dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize("form", [1, 2])
 @pytest.mark.parametrize("maxiter", [None, 3])
-@pytest.mark.parametrize("method", GRADIENT)
+@pytest.mark.parametrize("method", [*GRADIENT, *CURVATURE])
 def test_grad_is_the_gradient_at_the_solution(method: str, maxiter: int | None, form: int) -> None:
     instance = rosenbrock()
     optimizer, _ = stepped(instance, method, form, maxiter)
