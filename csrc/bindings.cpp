@@ -1,6 +1,7 @@
 #include "curvature.h"
 #include "flat_memory.h"
 #include "parameter_bridge.h"
+#include "thread_number.h"
 #include "vector_ops.h"
 
 #include <c10/util/Exception.h>
@@ -251,6 +252,12 @@ PYBIND11_MODULE(_C, m) {
   m.def(
       "same_values", &minimize::same_values, py::arg("a"), py::arg("b"),
       "Whether two float64 vectors have the same length and the same bits.");
+  py::class_<minimize::ThreadNumber>(m, "ThreadNumber", "How many threads a library uses.")
+      .def(py::init<uintptr_t, uintptr_t>(), py::arg("getter"), py::arg("setter"))
+      .def(
+          "swap", &minimize::ThreadNumber::swap, py::arg("number"),
+          "Sets the number; returns the one before.");
+
   m.def(
       "move", &minimize::move, py::arg("previous"), py::arg("x"),
       "Sets previous to x; returns the Euclidean length of that move.");

@@ -9,7 +9,7 @@ namespace minimize {
 
 /// Below this many reals a pass is serial and keeps the GIL: waking threads, or
 /// waiting for the GIL again, would cost more than the pass itself.
-constexpr int64_t kSerialReals = 1 << 16;
+constexpr int64_t kSerialReals = 1 << 18;
 
 /// One crossing between tensors and the flat float64 vector: pieces of memory in
 /// flat order, collected first, then copied with no further checks.

@@ -35,6 +35,7 @@ __all__ = [
     "largest",
     "make_bridge",
     "move",
+    "native",
     "same_values",
 ]
 
@@ -150,15 +151,16 @@ def coarsest_eps(bridge: Bridge) -> float:
     return max(torch.finfo(param.dtype).eps for param in bridge.params)
 
 
-_native = None if _choice() == "python" else _load_extension()
+native: ModuleType | None = None if _choice() == "python" else _load_extension()
+"""The extension, unless the Python bridge was chosen."""
 
 same_values: Callable[[Vector, Vector], bool] = (
-    python_same_values if _native is None else _native.same_values
+    python_same_values if native is None else native.same_values
 )
 """Whether two float64 vectors have the same length and the same bits."""
 
-move: Callable[[Vector, Vector], float] = python_move if _native is None else _native.move
+move: Callable[[Vector, Vector], float] = python_move if native is None else native.move
 """``move(previous, x)`` sets previous to x and returns the Euclidean length of that move."""
 
-largest: Callable[[Vector], float] = python_largest if _native is None else _native.largest
+largest: Callable[[Vector], float] = python_largest if native is None else native.largest
 """max |v_i| of a vector without NaN; 0 if it is empty."""

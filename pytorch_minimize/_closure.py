@@ -144,26 +144,29 @@ class ClosureRunner:
         closure: the user's.
         bridge: of the parameters that are optimised; their ``.grad`` is cleared before each run,
             so that nothing of an earlier one leaks in.
+        records_graph: whether :meth:`value` lets a closure record a graph that it may not need.
+            Solvers that sample a great many points set it to False.
     """
 
     closure: UserClosure
     bridge: Bridge
+    records_graph: bool = True
     loss_like: Tensor = field(default_factory=lambda: torch.empty((), dtype=torch.float64))
     _differentiates: bool | None = None
 
     def value(self) -> float:
         """The loss; for solvers that ask for no gradient."""
         self.bridge.clear_grads()
+        if not self.records_graph:
+            return self._value_without_graph()
         with _recording():
             return self._checked(self.closure())
 
-    def value_without_graph(self) -> float:
-        """The loss; for solvers that sample a great many points.
+    def _value_without_graph(self) -> float:
+        """The loss, without a graph unless the first run shows that the closure differentiates.
 
-        No graph is recorded, unless the first run shows that the closure differentiates: it calls
-        ``backward()``, or ``torch.autograd.grad`` as physics-informed losses do.
+        It does so by ``backward()``, or by ``torch.autograd.grad`` as physics-informed losses do.
         """
-        self.bridge.clear_grads()
         if self._differentiates is None:
             with torch.enable_grad(), _SeesAutograd() as seen:
                 value = self._checked(self.closure())
@@ -216,18 +219,13 @@ class ClosureRunner:
     def _checked(self, loss: Any) -> float:
         """The loss as a float; remembers its dtype and device for what ``step`` returns."""
         if isinstance(loss, Tensor):
-            if loss.is_complex():
-                raise TypeError(
-                    f"the closure must return a real loss, got a tensor of {loss.dtype}. Return "
-                    f"for example loss.abs() or loss.real."
-                )
             if loss.numel() != 1:
                 raise ValueError(
                     f"the closure must return a scalar loss, got a tensor of shape "
                     f"{tuple(loss.shape)}. Reduce it, for example with loss.sum() or loss.mean()."
                 )
             if loss.dtype != self.loss_like.dtype or loss.device != self.loss_like.device:
-                self.loss_like = torch.empty((), dtype=loss.dtype, device=loss.device)
+                self._remember_kind(loss)
             return float(loss.item())
         if isinstance(loss, Real):
             return float(loss)
@@ -237,6 +235,14 @@ class ClosureRunner:
             f"the closure must return the loss as a scalar tensor or a number, got "
             f"{type(loss).__name__}. Does it end with 'return loss'?"
         )
+
+    def _remember_kind(self, loss: Tensor) -> None:
+        if loss.is_complex():
+            raise TypeError(
+                f"the closure must return a real loss, got a tensor of {loss.dtype}. Return for "
+                f"example loss.abs() or loss.real."
+            )
+        self.loss_like = torch.empty((), dtype=loss.dtype, device=loss.device)
 
     def _require_no_grads(self) -> None:
         if self.bridge.has_grads():

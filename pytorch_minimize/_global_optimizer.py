@@ -87,7 +87,7 @@ class GlobalOptimizer(ScipyOptimizer):
         arguments = self._local_arguments()
         objective = make_objective(runner, arguments, self._settings, self.profile)
         objective.has_gradient = False  # local searches switch it on while they run
-        objective.records_graph = False
+        runner.records_graph = False
         return objective
 
     def _solve(self, objective: Objective, watch: Watch, x0: Array) -> OptimizeResult:

@@ -6,7 +6,7 @@ import contextlib
 import math
 import warnings
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,6 @@ from ._threads import ScipyBlasThreads
 __all__ = ["Array", "NonfiniteError", "Objective", "as_vector", "nowhere_violated"]
 
 Array = NDArray[np.float64]
-T = TypeVar("T")
 _FLOAT64 = np.dtype(np.float64)
 
 # Handed to a solver whose every evaluation so far was not finite: larger than any loss to come.
@@ -56,8 +55,7 @@ class Objective:
     Args:
         bridge: between the flat vector and the parameters.
         runner: runs the user's closure.
-        gradient: whether ``jac`` will be asked for; :meth:`with_gradients` switches it on for a
-            while.
+        gradient: whether ``jac`` will be asked for; :meth:`with_gradients` says so for a while.
         nonfinite: "recover" answers a loss or gradient that is not finite with ten times the
             worst finite loss seen and the last finite gradient, so that line searches and trust
             regions step back; "raise" raises NonfiniteError.
@@ -75,8 +73,6 @@ class Objective:
         box: lower and upper bounds that the solver keeps, save by a rounding.
         violation: how far the parameters' point is outside the feasible region; 0 inside, None
             while a constraint is not known there.
-        records_graph: where no gradient is asked for, run the closure as if one were. Solvers that
-            sample a great many points set it to False.
     """
 
     def __init__(
@@ -110,7 +106,6 @@ class Objective:
         self.on_leave: list[Callable[[], None]] = []
         self.box: tuple[Array, Array] | None = None
         self.violation: Callable[[], float | None] = nowhere_violated
-        self.records_graph = True
         self.best_x = self._x
         self.best_value = math.inf
         self._best_violation = math.inf
@@ -165,23 +160,33 @@ class Objective:
     def with_gradients(self) -> Iterator[None]:
         """Inside the block ``jac`` may be asked for, and ``fun`` computes the gradient as well."""
         before, self.has_gradient = self.has_gradient, True
+        if self._grad is None:
+            self._x_is_evaluated = False
         try:
             yield
         finally:
             self.has_gradient = before
 
-    def fun_many(self, points: Array, batched: Callable[[Array], Array]) -> Array:
-        """The losses at many points, (S, n) -> (S,), counted as S evaluations.
+    @contextlib.contextmanager
+    def users_code(self, part: str, what: str) -> Iterator[None]:
+        """Around code of the user's other than the closure; its time goes to ``part``."""
+        self._enter(what)
+        self.blas.release()
+        try:
+            yield
+        except BaseException as error:
+            self.error = error
+            raise
+        finally:
+            self.blas.hold()
+            self.profile.charge(part)
 
-        Args:
-            points: one a row.
-            batched: finds the losses, and leaves the parameters as they are.
+    def take_many(self, points: Array, values: Array) -> Array:
+        """File losses that were found elsewhere, at points (S, n); what the solver is told.
+
+        The parameters stay where they are.
         """
-        self._enter("fun")
-        if self.before_evaluation is not None:
-            self.before_evaluation()
         self.evaluations += len(points)
-        values = self._call(lambda: batched(points))
         finite = np.isfinite(values)
         if finite.any():
             self._worst = max(self._worst, float(values[finite].max()))
@@ -190,9 +195,9 @@ class Objective:
             if values[best] < self.best_value:
                 self.best_x, self.best_value = points[best].copy(), float(values[best])
                 self._best_violation = 0.0
-        for bad in np.flatnonzero(~finite):
-            values[bad] = self._answer_nonfinite(float(values[bad]))
-        return values
+        return np.array(
+            [v if ok else self._answer_nonfinite(v) for v, ok in zip(values, finite, strict=True)]
+        )
 
     @contextlib.contextmanager
     def parameters_at(self, x: Array) -> Iterator[None]:
@@ -242,34 +247,31 @@ class Objective:
 
     def _evaluate(self, x: Array) -> None:
         x = self.within(x)
-        if self.is_at(x) and (self._grad is not None or not self.has_gradient):
+        is_here = same_values(x, self._x)
+        if is_here and self._x_is_evaluated:
             return
         if self.error is not None:  # the solver has kept it to itself and goes on
             raise self.error
         if self.before_evaluation is not None:
             self.before_evaluation()
-        self.load(x)
+        if not is_here:
+            self._move(x)
         self.profile.charge("bridge")
         self.evaluations += 1
-        self._take(self._call(self._run))
-
-    def _call(self, run: Callable[[], T]) -> T:
-        """Run the user's code, with scipy's BLAS given back meanwhile."""
         self.blas.release()
         try:
-            return run()
+            value = self._run()
         except BaseException as error:
             self.error = error
             raise
         finally:
             self.blas.hold()
             self.profile.charge("closure")
+        self._take(value)
 
     def _run(self) -> float:
         self.profile.count("closure")
-        if self.has_gradient:
-            return self._runner.value_and_gradient()
-        return self._runner.value() if self.records_graph else self._runner.value_without_graph()
+        return self._runner.value_and_gradient() if self.has_gradient else self._runner.value()
 
     def _move(self, x: Array) -> None:
         """Copy x: the solver may write into its own (Note [compare by value])."""
@@ -298,8 +300,10 @@ class Objective:
             value = self._answer_nonfinite(value)
         else:
             self._last_finite_grad = self._grad
-            self._worst = max(self._worst, value)
-            self._largest = max(self._largest, abs(value))
+            if value > self._worst:
+                self._worst = value
+            if abs(value) > self._largest:
+                self._largest = abs(value)
         self._value = value
         self.consider()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from time import perf_counter
 
 __all__ = ["PARTS", "Profile"]
@@ -36,7 +36,7 @@ class Profile:
 
     def __init__(self) -> None:
         self._seconds = dict.fromkeys(PARTS, 0.0)
-        self.counts: Counter[str] = Counter()
+        self.counts: defaultdict[str, int] = defaultdict(int)
         self._mark = perf_counter()
 
     @property

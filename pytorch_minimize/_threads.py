@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
 import functools
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import PurePath
 from types import TracebackType
-from typing import Any
+from typing import Any, cast
 
 from threadpoolctl import LibController, ThreadpoolController
+
+from ._bridge import native
 
 __all__ = ["ScipyBlasThreads"]
 
@@ -25,29 +27,36 @@ def _is_private_to_scipy(filepath: str) -> bool:
     return any(parents[-len(folder) :] == folder for folder in _PRIVATE_FOLDERS)
 
 
-@dataclass(frozen=True)
-class _Blas:
-    """One library's own getter and setter, which cost a tenth of threadpoolctl's look-up."""
-
-    get: Callable[[], int]
-    set: Callable[[int], object]
-
-    @classmethod
-    def of(cls, lib: LibController) -> _Blas:
-        get, set_ = (_openblas_function(lib, f"{verb}_num_threads") for verb in ("get", "set"))
-        if get is None or set_ is None:  # another BLAS
-            return cls(lib.get_num_threads, lib.set_num_threads)
-        return cls(get, set_)
+# Sets a number of threads and returns the one before.
+_Swap = Callable[[int], int]
 
 
-def _openblas_function(lib: LibController, name: str) -> Callable[..., Any] | None:
+def _swap_of(lib: LibController) -> _Swap:
+    """The fastest that there is: through threadpoolctl a swap costs ten times as much."""
+    get, set_ = (_openblas_function(lib, f"{verb}_num_threads") for verb in ("get", "set"))
+    if get is not None and set_ is not None and native is not None:
+        return cast(_Swap, native.ThreadNumber(_address(get), _address(set_)).swap)
+
+    def swap(number: int) -> int:
+        before = lib.get_num_threads()
+        lib.set_num_threads(number)
+        return int(before)
+
+    return swap
+
+
+def _openblas_function(lib: LibController, name: str) -> Any | None:
     names = [f"{prefix}openblas_{name}{suffix}" for prefix, suffix in _OPENBLAS_AFFIXES]
     found = (getattr(lib.dynlib, name, None) for name in names)
     return next((function for function in found if function is not None), None)
 
 
+def _address(function: Any) -> int:
+    return ctypes.cast(function, ctypes.c_void_p).value or 0
+
+
 @functools.cache
-def _scipy_blas() -> tuple[_Blas, ...]:
+def _scipy_blas() -> tuple[_Swap, ...]:
     """The BLAS libraries that scipy alone uses; looked up once per process (1 to 10 ms).
 
     A BLAS that scipy shares with torch or numpy (conda, a system package) is not among them:
@@ -56,7 +65,7 @@ def _scipy_blas() -> tuple[_Blas, ...]:
     import scipy.linalg.blas  # noqa: F401  (loads the library, else it would not be found)
 
     libraries = ThreadpoolController().select(user_api="blas").lib_controllers
-    return tuple(_Blas.of(lib) for lib in libraries if _is_private_to_scipy(lib.filepath))
+    return tuple(_swap_of(lib) for lib in libraries if _is_private_to_scipy(lib.filepath))
 
 
 class ScipyBlasThreads:
@@ -72,11 +81,11 @@ class ScipyBlasThreads:
 
     def __init__(self, threads: int | None) -> None:
         self._threads = threads
-        self._libraries: tuple[_Blas, ...] = ()
+        self._swaps: tuple[_Swap, ...] = ()
         self._users: list[int] = []
 
     def __enter__(self) -> ScipyBlasThreads:
-        self._libraries = () if self._threads is None else _scipy_blas()
+        self._swaps = () if self._threads is None else _scipy_blas()
         self.hold()
         return self
 
@@ -87,17 +96,13 @@ class ScipyBlasThreads:
         trace: TracebackType | None,
     ) -> None:
         self.release()
-        self._libraries = ()
+        self._swaps = ()
 
     def hold(self) -> None:
         """Before scipy goes on: its BLAS gets ``threads``, whatever the user's code set it to."""
-        self._users = [lib.get() for lib in self._libraries]
-        self._set([self._threads or 0] * len(self._libraries))
+        self._users = [swap(self._threads or 1) for swap in self._swaps]
 
     def release(self) -> None:
         """Before the user's code runs: their own setting."""
-        self._set(self._users)
-
-    def _set(self, numbers: Sequence[int]) -> None:
-        for lib, number in zip(self._libraries, numbers, strict=True):
-            lib.set(number)
+        for swap, number in zip(self._swaps, self._users, strict=True):
+            swap(number)
