@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from instance import Instance
 from landscapes import ACKLEY, EGGHOLDER, GRIEWANK, RASTRIGIN, STYBLINSKI_TANG, Landscape
+from torch import Tensor
 
 from pytorch_minimize.optim import (
     BasinHoppingWrapper,
@@ -38,8 +39,9 @@ class Search:
     """One run of one algorithm on one landscape.
 
     Attributes:
-        accuracy: how close to the least value it comes; gradient-free algorithms stop early.
         keywords: the algorithm's, besides bounds.
+        accuracy: how close to the least value it comes; gradient-free algorithms stop early.
+        batched: evaluate a population at once; the long runs of differential evolution.
     """
 
     algorithm: str
@@ -47,6 +49,7 @@ class Search:
     n: int
     keywords: Mapping[str, Any]
     accuracy: float = 1e-8
+    batched: bool = False
 
     def __str__(self) -> str:
         return f"{self.algorithm}-{self.landscape}-{self.n}"
@@ -71,6 +74,19 @@ class Search:
     def optimizer(self, instance: Instance, **more: Any) -> Any:
         return MAKE[self.algorithm](instance.params, self.local, self.all_keywords | more)
 
+    def run(self, dtype: torch.dtype = torch.float64, **more: Any) -> tuple[Instance, Any]:
+        """The instance and the optimizer, after a step."""
+        instance = self.instance(dtype)
+        optimizer = self.optimizer(instance, **more)
+        keywords = {"vectorized": self.losses} if self.batched else {}
+        optimizer.step(instance.closure(2), **keywords)
+        return instance, optimizer
+
+    def losses(self, stacked: Sequence[Tensor]) -> Tensor:
+        """The losses at many points, for ``vectorized``."""
+        first, others = stacked
+        return self.landscape.surface(torch.cat([first[:, None], others], dim=1))
+
 
 def _hops(landscape: Landscape, n: int, niter: int, stepsize: float, **more: Any) -> Search:
     return Search("basinhopping", landscape, n, {"niter": niter, "stepsize": stepsize, **more})
@@ -79,7 +95,7 @@ def _hops(landscape: Landscape, n: int, niter: int, stepsize: float, **more: Any
 def _evolve(landscape: Landscape, n: int, popsize: int, seed: int) -> Search:
     # atol: where the minimum is 0, a relative tolerance never ends the run.
     keywords = {"popsize": popsize, "rng": seed, "atol": 1e-4}
-    return Search("differential_evolution", landscape, n, keywords)
+    return Search("differential_evolution", landscape, n, keywords, batched=n > 2)
 
 
 def _shgo(landscape: Landscape, n: int, points: int, method: str) -> Search:
@@ -98,13 +114,13 @@ def _brute(landscape: Landscape, n: int, per_variable: int, accuracy: float) -> 
     return Search("brute", landscape, n, {"Ns": per_variable}, accuracy)
 
 
-# Griewank and Rastrigin in 5-D, and Eggholder in any, defeat some algorithms at any cost that a
-# test may have.
+# Left out are Griewank and Rastrigin in 5-D where the algorithm does not find their minimum at a
+# cost that a test may have, and grids in 5-D that would have to be finer than that.
 SEARCHES = (
     _hops(ACKLEY, 2, 15, 2.0, rng=0),
     _hops(ACKLEY, 5, 30, 2.0, rng=0),
     _hops(RASTRIGIN, 2, 50, 1.2, rng=0),
-    _hops(RASTRIGIN, 5, 60, 1.2, rng=0),
+    _hops(RASTRIGIN, 5, 100, 1.0, T=0.1, interval=20, rng=1),
     _hops(EGGHOLDER, 2, 60, 128.0, T=100.0, rng=0),
     _hops(STYBLINSKI_TANG, 2, 10, 4.0, rng=0),
     _hops(STYBLINSKI_TANG, 5, 30, 4.0, rng=0),
@@ -113,11 +129,11 @@ SEARCHES = (
     _evolve(ACKLEY, 5, 10, 0),
     _evolve(RASTRIGIN, 2, 15, 0),
     _evolve(RASTRIGIN, 5, 20, 0),
-    _evolve(EGGHOLDER, 2, 10, 4),
+    _evolve(EGGHOLDER, 2, 25, 0),
     _evolve(STYBLINSKI_TANG, 2, 15, 0),
     _evolve(STYBLINSKI_TANG, 5, 10, 0),
-    _evolve(GRIEWANK, 2, 20, 2),
-    _evolve(GRIEWANK, 5, 20, 0),
+    _evolve(GRIEWANK, 2, 20, 0),
+    _evolve(GRIEWANK, 5, 20, 1),
     _shgo(ACKLEY, 2, 64, "sobol"),
     _shgo(ACKLEY, 5, 64, "simplicial"),
     _shgo(RASTRIGIN, 2, 128, "simplicial"),
@@ -130,7 +146,7 @@ SEARCHES = (
     _anneal(ACKLEY, 5, 50, 0),
     _anneal(RASTRIGIN, 2, 200, 1),
     _anneal(RASTRIGIN, 5, 200, 1),
-    _anneal(EGGHOLDER, 2, 1000, 5),
+    _anneal(EGGHOLDER, 2, 500, 17),
     _anneal(STYBLINSKI_TANG, 2, 50, 0),
     _anneal(STYBLINSKI_TANG, 5, 100, 0),
     _anneal(GRIEWANK, 2, 200, 5),
@@ -142,9 +158,12 @@ SEARCHES = (
     _direct(STYBLINSKI_TANG, 5, 0.05, maxfun=1000),
     _direct(GRIEWANK, 2, 1e-6),
     _brute(ACKLEY, 2, 25, 1e-3),
-    _brute(RASTRIGIN, 2, 31, 1e-6),
+    _brute(RASTRIGIN, 2, 25, 1e-6),
     _brute(EGGHOLDER, 2, 65, 1e-6),
     _brute(STYBLINSKI_TANG, 2, 15, 1e-6),
     _brute(STYBLINSKI_TANG, 5, 4, 1e-5),
-    _brute(GRIEWANK, 2, 31, 1e-6),
+    _brute(GRIEWANK, 2, 25, 1e-6),
 )
+
+# One quick run of each algorithm, for what all of them promise.
+QUICK = {s.algorithm: s for s in SEARCHES if s.landscape is STYBLINSKI_TANG and s.n == 2}
