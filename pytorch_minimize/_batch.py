@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ._bounds import reals
 from ._objective import Array, Objective
 
 __all__ = ["Population", "VectorizedLoss", "stack_parameters", "vectorize"]
@@ -107,7 +108,7 @@ def stack_parameters(points: Array, params: Sequence[Tensor]) -> list[Tensor]:
                 [3.]]), tensor([2., 4.])]
     """
     flat = torch.from_numpy(points)
-    widths = [p.numel() * (2 if p.is_complex() else 1) for p in params]
+    widths = [reals(p) for p in params]
     stacked = []
     for p, columns in zip(params, flat.split(widths, dim=1), strict=True):
         if p.is_complex():

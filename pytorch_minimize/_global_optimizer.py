@@ -9,6 +9,7 @@ from scipy.optimize import Bounds, OptimizeResult
 
 from ._algorithms import Algorithm
 from ._arguments import Arguments
+from ._bounds import flat_bounds
 from ._bridge import Bridge
 from ._callbacks import Relay, adapt
 from ._closure import ClosureRunner
@@ -18,8 +19,8 @@ from ._global_arguments import check_ranges, checked, copied, saved, with_defaul
 from ._local_search import LocalSearch
 from ._objective import Array, Objective
 from ._optimizer import ScipyOptimizer
-from ._polish import polish
-from ._search_box import check_box, is_inside, layout, start_inside
+from ._polish import Search, polish
+from ._search_box import check_box, is_inside, layout, start_inside, within
 from ._watch import Watch
 
 __all__ = ["GlobalOptimizer"]
@@ -54,7 +55,7 @@ class GlobalOptimizer(ScipyOptimizer):
             raise ValueError(
                 f"rtol: {row.name} has no iterations over which the loss falls; leave it out"
             )
-        self._local_arguments()
+        self._check_bounds(self.bridge)
 
     def _run_arguments(self) -> Arguments:
         """The run as the base class knows it: a method of its own, with the user's callback."""
@@ -79,7 +80,12 @@ class GlobalOptimizer(ScipyOptimizer):
         method = "trust-constr" if constraints else "L-BFGS-B"
         return Arguments.parse({"method": method, "constraints": constraints})
 
+    def _check_bounds(self, bridge: Bridge) -> None:
+        """Refuse bounds that the algorithm cannot search; they may have changed in the groups."""
+        self._local_bounds(bridge, self._local_arguments(), self._put_box(copied(self._keywords)))
+
     def _start_inside(self, bridge: Bridge) -> None:
+        self._check_bounds(bridge)
         if self.algorithm.takes_x0:
             super()._start_inside(bridge)
 
@@ -114,9 +120,7 @@ class GlobalOptimizer(ScipyOptimizer):
             res.jac = ended.gradient
             polishing = polishing and not ended.success
         if polishing and box is not None:
-            if not callable(polishing):
-                polishing = self._search(objective, self._polish_arguments(), watch, box)
-            polish(polishing, objective, res, box, keywords)
+            polish(self._polisher(polishing, objective, watch), objective, res, box, keywords)
         if box is not None and not is_inside(res.x, box):
             objective.box = None  # a local method without bounds has left it
         return res
@@ -130,7 +134,26 @@ class GlobalOptimizer(ScipyOptimizer):
     def _search(
         self, objective: Objective, arguments: Arguments, watch: Watch, box: Bounds | None
     ) -> LocalSearch:
-        return LocalSearch(objective, arguments, self._minimize_keywords, watch, box)
+        bounds = self._local_bounds(objective.bridge, arguments, box)
+        return LocalSearch(objective, arguments, self._minimize_keywords, watch, bounds)
+
+    def _polisher(
+        self, polishing: bool | Search, objective: Objective, watch: Watch
+    ) -> Callable[[Bounds], Search]:
+        if callable(polishing):
+            return lambda box: polishing
+        return lambda box: self._search(objective, self._polish_arguments(), watch, box)
+
+    def _local_bounds(
+        self, bridge: Bridge, arguments: Arguments, box: Bounds | None
+    ) -> Bounds | None:
+        """The box, or what the local minimiser's own bounds leave of it."""
+        given = arguments.given.get("bounds")
+        if box is None or given is None:
+            return box
+        unbounded = [dict(group, bounds=None) for group in self.param_groups]
+        own = flat_bounds(given, unbounded, bridge.params)
+        return box if own is None else within(own, box, layout(self.param_groups, bridge.params))
 
     def _put_box(self, keywords: dict[str, Any]) -> Bounds | None:
         """The box under scipy's name for it; None where scipy is given none, or brute's slices."""

@@ -37,7 +37,7 @@ class LocalSearch:
         arguments: the user's ``minimizer_args``, checked.
         make_keywords: what ``minimize`` gets for these arguments.
         watch: of the run.
-        box: of the run, for methods that take bounds.
+        bounds: for methods that take some, where ``make_keywords`` does not know them.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class LocalSearch:
         arguments: Arguments,
         make_keywords: MakeKeywords,
         watch: Watch,
-        box: Bounds | None,
+        bounds: Bounds | None,
     ) -> None:
         self._objective = objective
         self._arguments = arguments
@@ -56,8 +56,8 @@ class LocalSearch:
         self._keywords = make_keywords(arguments, objective, watch)
         self._inside = objective.box, objective.violation
         objective.box, objective.violation = outside
-        bounds = self._keywords.pop("bounds", None)
-        self._bounds = bounds if box is None else _first(arguments.given.get("bounds"), box)
+        if bounds is not None:
+            self._keywords["bounds"] = bounds
         for what in ("bounds", "constraints"):
             if not self._takes(what):
                 self._keywords.pop(what, None)
@@ -72,7 +72,6 @@ class LocalSearch:
         x0: Array,
         args: tuple[Any, ...] = (),
         *,
-        bounds: Any = None,
         callback: Callable[..., Any] | None = None,
         **dropped: Any,
     ) -> OptimizeResult:
@@ -81,9 +80,8 @@ class LocalSearch:
         watch = Watch(objective, x0, arguments, Settings(), History())
         keywords = dict(self._keywords)
         keywords["callback"] = watch if callback is None else _Both(watch, callback)
-        if self._takes("bounds"):
-            keywords["bounds"] = bounds = _first(bounds, self._bounds)
-            x0 = clipped(x0, bounds)  # a hop of basinhopping may have left them
+        x0 = clipped(x0, keywords.get("bounds"))  # a hop of basinhopping may have left them
+        evaluations = objective.evaluations
         with self._rules():
             try:
                 result = scipy.optimize.minimize(fun, x0, **keywords)
@@ -91,6 +89,7 @@ class LocalSearch:
                 if stop.x is None:  # the whole run ends, not only this search
                     raise
                 result = stop.result(objective)
+        result.setdefault("nfev", objective.evaluations - evaluations)
         self._forgive_lost_precision(result)
         self._keep(result)
         return result
@@ -125,10 +124,12 @@ class LocalSearch:
 
     def _keep(self, found: OptimizeResult) -> None:
         if self._best is None or found.fun < self._best.fun:
+            # Newton-CG's own is that of the iterate before.
+            known = self._objective.known_gradient(np.asarray(found.x))
             self._best = OptimizeResult(
                 x=np.array(found.x),
                 fun=float(found.fun),
-                gradient=found.get("grad", found.get("jac")),
+                gradient=found.get("grad", found.get("jac")) if known is None else known,
                 success=bool(found.success),
             )
 
@@ -142,7 +143,3 @@ class _Both:
     def __call__(self, intermediate_result: Any) -> None:
         self._first(intermediate_result)
         self._second(intermediate_result)
-
-
-def _first(*values: Any) -> Any:
-    return next((value for value in values if value is not None), None)

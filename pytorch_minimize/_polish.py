@@ -13,13 +13,13 @@ from ._closure import NoGraphError
 from ._objective import Array, Objective
 from ._search_box import is_inside
 
-__all__ = ["polish"]
+__all__ = ["Search", "polish"]
 
 Search = Callable[..., OptimizeResult]
 
 
 def polish(
-    search: Search,
+    make_search: Callable[[Bounds], Search],
     objective: Objective,
     res: OptimizeResult,
     box: Bounds,
@@ -30,7 +30,7 @@ def polish(
     Integers stay what they are. A solution outside the box or the constraints is not taken.
 
     Args:
-        search: ``search(fun, x0, bounds=..., constraints=...)``.
+        make_search: the box -> ``search(fun, x0, bounds=..., constraints=...)``.
         objective: of the run.
         res: the algorithm's.
         box: that it searched.
@@ -40,6 +40,7 @@ def polish(
     if np.all(box.lb == box.ub):
         return
     constraints = keywords.get("constraints", ())
+    search = make_search(box)
     try:
         found = search(objective.fun, res.x.copy(), bounds=box, constraints=constraints)
     except NoGraphError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 from scipy.optimize import Bounds
 from torch import Tensor
 
-__all__ = ["check_box", "clipped", "is_inside", "layout", "start_inside"]
+from ._bounds import parameter_names, reals
+
+__all__ = ["check_box", "clipped", "is_inside", "layout", "start_inside", "within"]
 
 Array = NDArray[np.float64]
 Layout = Sequence[tuple[str, int]]
@@ -18,8 +20,8 @@ Layout = Sequence[tuple[str, int]]
 
 def layout(groups: Sequence[Mapping[str, Any]], params: Sequence[Tensor]) -> Layout:
     """Name and number of variables of each parameter, in the order of the flat vector."""
-    names = dict(_names(groups))
-    return [(names[id(p)], p.numel() * (2 if p.is_complex() else 1)) for p in params]
+    names = parameter_names(groups)
+    return [(names[id(p)], reals(p)) for p in params]
 
 
 def check_box(bounds: Bounds | None, layout: Layout, *, open_box: bool) -> Bounds:
@@ -59,6 +61,17 @@ def check_box(bounds: Bounds | None, layout: Layout, *, open_box: bool) -> Bound
     return bounds
 
 
+def within(own: Bounds, box: Bounds, layout: Layout) -> Bounds:
+    """Where a local search may look that has bounds of its own besides the box.
+
+    Raises:
+        ValueError: nowhere, for some variable.
+    """
+    low, high = np.maximum(own.lb, box.lb), np.minimum(own.ub, box.ub)
+    _refuse(low > high, "those in minimizer_args to meet the run's", own, layout)
+    return Bounds(low, high, own.keep_feasible)
+
+
 def start_inside(x: Array, box: Bounds) -> Array:
     """x in the box, and a few units in the last place away from its border.
 
@@ -96,11 +109,3 @@ def _refuse(found: NDArray[np.bool_], expected: str, bounds: Bounds, layout: Lay
                 f"{bounds.ub[first]}"
             )
         index -= numel
-
-
-def _names(groups: Sequence[Mapping[str, Any]]) -> Iterator[tuple[int, str]]:
-    for number, group in enumerate(groups):
-        own = group.get("param_names")
-        for place, param in enumerate(group["params"]):
-            name = f"parameter {place} of group {number}"
-            yield id(param), own[place] if own else name
