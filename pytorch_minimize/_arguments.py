@@ -103,7 +103,10 @@ class Arguments:
     @property
     def name(self) -> str:
         """Of the method."""
-        return self.row.name if self.row is not None else str(self.keywords["method"])
+        if self.row is not None:
+            return self.row.name
+        method = self.keywords["method"]
+        return getattr(method, "__name__", str(method))
 
     @property
     def known_options(self) -> frozenset[str]:

@@ -12,7 +12,14 @@ from numpy.typing import NDArray
 from scipy.optimize import Bounds
 from torch import Tensor
 
-__all__ = ["any_group_bounds", "as_array", "check_group", "flat_bounds", "reals"]
+__all__ = [
+    "any_group_bounds",
+    "as_array",
+    "check_group",
+    "flat_bounds",
+    "parameter_names",
+    "reals",
+]
 
 _Array = NDArray[np.float64]
 _Groups = Sequence[Mapping[str, Any]]
@@ -75,6 +82,15 @@ def check_group(groups: _Groups, index: int) -> None:
     """Check the bounds of one param group against its parameters; see :func:`flat_bounds`."""
     params = groups[index]["params"]
     _check_order(_from_groups(groups, params), groups, params)
+
+
+def parameter_names(groups: _Groups) -> dict[int, str]:
+    """What messages call each parameter, by ``id(param)``."""
+    return {
+        id(param): _label(number, place, group)
+        for number, group in enumerate(groups)
+        for place, param in enumerate(group["params"])
+    }
 
 
 def as_array(value: Any, what: str, absent: float) -> _Array:
@@ -175,11 +191,7 @@ def _check_order(bounds: Bounds, groups: _Groups, params: Sequence[Tensor]) -> N
     if not wrong.any():
         return
     i = int(wrong.argmax())
-    names = {
-        id(param): _label(number, place, group)
-        for number, group in enumerate(groups)
-        for place, param in enumerate(group["params"])
-    }
+    names = parameter_names(groups)
     for param, where in zip(params, _slices(params), strict=True):
         if where.start <= i < where.stop:
             raise ValueError(

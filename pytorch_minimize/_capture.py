@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ._explain import explained
 from ._graph import leaves_below
 
 __all__ = ["Backward", "backward_elsewhere", "capturing", "plain_backward"]
@@ -34,7 +35,6 @@ class _Capture(threading.local):
     """Who listens to backward() calls in this thread."""
 
     listener: Callable[[Backward], None] | None = None
-    depth = 0
 
 
 _capture = _Capture()
@@ -73,7 +73,12 @@ def _listening_backward(
             "the closure calls backward(create_graph=True), whose gradients cannot be captured for "
             "curvature. Take them with torch.autograd.grad(..., create_graph=True) instead."
         )
-    listener(Backward(roots, seeds, leaves, bool(retain_graph)))
+    # A backward() within this one is torch's own, such as that of a reentrant checkpoint.
+    _capture.listener = None
+    try:
+        listener(Backward(roots, seeds, leaves, bool(retain_graph)))
+    finally:
+        _capture.listener = listener
 
 
 @contextlib.contextmanager
@@ -103,7 +108,8 @@ def capturing(listener: Callable[[Backward], None]) -> Iterator[None]:
 
 def plain_backward(call: Backward) -> None:
     """What the captured call would have done, the graph kept for curvature."""
-    _original_backward(call.roots, call.seeds, retain_graph=True, inputs=call.inputs)
+    with explained():
+        _original_backward(call.roots, call.seeds, retain_graph=True, inputs=call.inputs)
 
 
 def backward_elsewhere(call: Backward, params: Sequence[Tensor]) -> None:
@@ -114,5 +120,7 @@ def backward_elsewhere(call: Backward, params: Sequence[Tensor]) -> None:
     ours = {id(param) for param in params}
     leaves = leaves_below(call.roots) if call.inputs is None else call.inputs
     others = [leaf for leaf in leaves if id(leaf) not in ours]
-    if others:
+    if not others:
+        return
+    with explained():
         _original_backward(call.roots, call.seeds, retain_graph=True, inputs=others)

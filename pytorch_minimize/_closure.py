@@ -16,9 +16,13 @@ from torch.overrides import TorchFunctionMode
 from ._bridge import Bridge
 from ._capture import Backward, capturing, plain_backward
 
-__all__ = ["ClosureRunner", "UserClosure"]
+__all__ = ["ClosureRunner", "NoGraphError", "UserClosure"]
 
 UserClosure = Callable[[], Any]
+
+
+class NoGraphError(RuntimeError):
+    """A gradient is needed, but the loss does not depend on the parameters through a graph."""
 
 
 class _SeesAutograd(TorchFunctionMode):
@@ -54,26 +58,29 @@ class ClosureRunner:
         closure: the user's.
         bridge: of the parameters that are optimised; their ``.grad`` is cleared before each run,
             so that nothing of an earlier one leaks in.
+        records_graph: whether :meth:`value` lets a closure record a graph that it may not need.
+            Solvers that sample a great many points set it to False.
     """
 
     closure: UserClosure
     bridge: Bridge
+    records_graph: bool = True
     loss_like: Tensor = field(default_factory=lambda: torch.empty((), dtype=torch.float64))
     _differentiates: bool | None = None
 
     def value(self) -> float:
         """The loss; for solvers that ask for no gradient."""
         self._start()
+        if not self.records_graph:
+            return self._value_without_graph()
         with _recording():
             return self._checked(self.closure())
 
-    def value_without_graph(self) -> float:
-        """The loss; for solvers that sample a great many points.
+    def _value_without_graph(self) -> float:
+        """The loss, without a graph unless the first run shows that the closure differentiates.
 
-        No graph is recorded, unless the first run shows that the closure differentiates: it calls
-        ``backward()``, or ``torch.autograd.grad`` as physics-informed losses do.
+        It does so by ``backward()``, or by ``torch.autograd.grad`` as physics-informed losses do.
         """
-        self._start()
         if self._differentiates is None:
             with torch.enable_grad(), _SeesAutograd() as seen:
                 value = self._checked(self.closure())
@@ -173,7 +180,7 @@ class ClosureRunner:
         if not isinstance(loss, Tensor) or not loss.requires_grad:
             tensor = isinstance(loss, Tensor)
             kind = "a tensor that requires no grad" if tensor else f"a {type(loss).__name__}"
-            raise RuntimeError(
+            raise NoGraphError(
                 f"the method needs a gradient, but the closure called no backward() that reached "
                 f"a parameter and returned {kind}. Return a loss that depends on the parameters "
                 f"(no .item(), .detach() or no_grad on the way), or use a gradient-free method "

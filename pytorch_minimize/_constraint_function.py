@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -93,7 +92,7 @@ class ConstraintFunction:
         """The Jacobian at x; a fresh array (Note [fresh gradients])."""
         output = self._run_at(x)
         if self._jacobian is None:
-            with self._users_code("closure", "constraint_jac"):
+            with self._objective.users_code("closure", "constraint_jac"):
                 self._jacobian = self._take_jacobian(output, keep_graph=self._needs_curvature)
             if not self._needs_curvature:
                 self._output = output.detach()
@@ -108,7 +107,7 @@ class ConstraintFunction:
         if not (v.any() and p.any()):
             return np.zeros(p.shape)
         output = self._run_at(x)
-        with self._users_code("curvature", "constraint_hessp"):
+        with self._objective.users_code("curvature", "constraint_hessp"):
             if self._operator is None or self._weights is not v:
                 self._operator, self._weights = self._double_backward.operator(), v
                 seed = torch.from_numpy(v).to(output).view(output.shape)
@@ -160,7 +159,7 @@ class ConstraintFunction:
         objective.load(objective.within(x if self._complete is None else self._complete(x)))
         objective.profile.charge("bridge")
         if self._output is None:
-            with self._users_code("closure", "constraint"):
+            with objective.users_code("closure", "constraint"):
                 output = self._checked(self._stated.fun())
                 # A copy: what fun returns may be a view of a parameter.
                 copy = output.detach().to("cpu", torch.float64, copy=True)
@@ -175,22 +174,6 @@ class ConstraintFunction:
 
     def _x_bytes(self) -> bytes:
         return self._objective.x.tobytes() if self._known else b""
-
-    @contextlib.contextmanager
-    def _users_code(self, part: str, count: str) -> Iterator[None]:
-        """Around runs of the user's graph: their BLAS threads, and the time goes to ``part``."""
-        objective = self._objective
-        objective.profile.charge("solver")
-        objective.profile.count(count)
-        objective.blas.release()
-        try:
-            yield
-        except BaseException as error:
-            objective.error = error
-            raise
-        finally:
-            objective.blas.hold()
-            objective.profile.charge(part)
 
     def _fitted(self, limit: NDArray[Any], what: str) -> NDArray[Any]:
         """One for each element of c."""

@@ -38,6 +38,8 @@ class Method:
             ``disp`` is not passed on.
         ends_on_stop_iteration: a StopIteration raised by the callback ends it with status 99 and a
             full result; where False we end the run ourselves.
+        precision_lost: the statuses with which it ends where it cannot lower the loss any more
+            although the gradient says so. With a loss in float32 that is how many runs end.
         counts_no_iterations: it has no ``maxiter``, so we count its callbacks.
     """
 
@@ -57,6 +59,7 @@ class Method:
     precision: Mapping[str, float] = field(default_factory=dict)
     prints: bool = True
     ends_on_stop_iteration: bool = True
+    precision_lost: frozenset[int] = frozenset()
     counts_no_iterations: bool = False
 
 
@@ -64,6 +67,8 @@ def _options(names: str) -> frozenset[str]:
     return frozenset(names.split())
 
 
+_LINE_SEARCH_FAILED = frozenset({2})
+_NO_PREDICTED_DECREASE = frozenset({2})
 _DIFFERENCES = "eps finite_diff_rel_step workers"
 _TRUST_REGION = (
     "initial_trust_radius max_trust_radius eta gtol maxiter disp return_all workers "
@@ -96,6 +101,7 @@ METHODS: dict[str, Method] = {
             gradient=True,
             options=_options(f"disp gtol norm maxiter return_all c1 c2 {_DIFFERENCES}"),
             tolerances=("gtol",),
+            precision_lost=_LINE_SEARCH_FAILED,
         ),
         Method(
             "BFGS",
@@ -104,6 +110,7 @@ METHODS: dict[str, Method] = {
                 f"disp gtol norm maxiter return_all xrtol c1 c2 hess_inv0 {_DIFFERENCES}"
             ),
             tolerances=("gtol",),
+            precision_lost=_LINE_SEARCH_FAILED,
         ),
         Method(
             "L-BFGS-B",
@@ -114,6 +121,7 @@ METHODS: dict[str, Method] = {
             aliases=_MAXFEV,
             tolerances=("ftol", "gtol"),
             prints=False,  # deprecated in 1.17, gone in 1.18
+            precision_lost=_LINE_SEARCH_FAILED,
         ),
         Method(
             "TNC",
@@ -130,6 +138,7 @@ METHODS: dict[str, Method] = {
             precision={"accuracy": 0.5, "ftol": 1.0},
             ends_on_stop_iteration=False,
             counts_no_iterations=True,
+            precision_lost=frozenset({4, 6}),  # line search failed, no progress
         ),
         Method(
             "COBYLA",
@@ -165,6 +174,7 @@ METHODS: dict[str, Method] = {
             options=_options(f"disp ftol maxiter iprint {_DIFFERENCES}"),
             tolerances=("ftol",),
             ends_on_stop_iteration=False,
+            precision_lost=frozenset({8}),  # no descent along the search direction
         ),
         Method(
             "Newton-CG",
@@ -173,6 +183,7 @@ METHODS: dict[str, Method] = {
             curvature=("hessp", "hess"),
             options=_options("disp xtol maxiter eps return_all c1 c2 workers"),
             tolerances=("xtol",),
+            precision_lost=_LINE_SEARCH_FAILED,
         ),
         Method(
             "trust-ncg",
@@ -181,6 +192,7 @@ METHODS: dict[str, Method] = {
             curvature=("hessp", "hess"),
             options=_options(_TRUST_REGION),
             tolerances=("gtol",),
+            precision_lost=_NO_PREDICTED_DECREASE,
         ),
         Method(
             "trust-krylov",
@@ -189,6 +201,7 @@ METHODS: dict[str, Method] = {
             curvature=("hessp", "hess"),
             options=_options(f"{_TRUST_REGION} inexact"),
             tolerances=("gtol",),
+            precision_lost=_NO_PREDICTED_DECREASE,
         ),
         Method(
             "trust-exact",
@@ -197,6 +210,7 @@ METHODS: dict[str, Method] = {
             curvature=("hess",),
             options=_options(_TRUST_REGION),
             tolerances=("gtol",),
+            precision_lost=_NO_PREDICTED_DECREASE,
         ),
         Method(
             "dogleg",
@@ -206,6 +220,7 @@ METHODS: dict[str, Method] = {
             positive_definite=True,
             options=_options(_TRUST_REGION),
             tolerances=("gtol",),
+            precision_lost=_NO_PREDICTED_DECREASE,
         ),
         Method(
             "trust-constr",

@@ -17,7 +17,7 @@ from ._profile import Profile
 from ._settings import OnNonfinite
 from ._threads import ScipyBlasThreads
 
-__all__ = ["Array", "NonfiniteError", "Objective", "as_vector"]
+__all__ = ["Array", "NonfiniteError", "Objective", "as_vector", "nowhere_violated"]
 
 Array = NDArray[np.float64]
 _FLOAT64 = np.dtype(np.float64)
@@ -37,7 +37,8 @@ class NonfiniteError(FloatingPointError):
     """The loss or its gradient is NaN or infinite, and ``nonfinite="raise"`` was asked for."""
 
 
-def _nowhere_violated() -> float:
+def nowhere_violated() -> float:
+    """The violation where there are no constraints."""
     return 0.0
 
 
@@ -54,7 +55,7 @@ class Objective:
     Args:
         bridge: between the flat vector and the parameters.
         runner: runs the user's closure.
-        gradient: whether ``jac`` will be asked for.
+        gradient: whether ``jac`` will be asked for; :meth:`with_gradients` says so for a while.
         nonfinite: "recover" answers a loss or gradient that is not finite with ten times the
             worst finite loss seen and the last finite gradient, so that line searches and trust
             regions step back; "raise" raises NonfiniteError.
@@ -104,7 +105,7 @@ class Objective:
         self.before_evaluation: Callable[[], None] | None = None
         self.on_leave: list[Callable[[], None]] = []
         self.box: tuple[Array, Array] | None = None
-        self.violation: Callable[[], float | None] = _nowhere_violated
+        self.violation: Callable[[], float | None] = nowhere_violated
         self.best_x = self._x
         self.best_value = math.inf
         self._best_violation = math.inf
@@ -152,8 +153,51 @@ class Objective:
         return self.best_value if same_values(x, self.best_x) else math.nan
 
     def known_gradient(self, x: Array) -> Array | None:
-        """The gradient at x if x is the last point evaluated."""
-        return self._grad if self.has_gradient and self.is_at(x) else None
+        """The gradient at x if x is the last point evaluated, and with its gradient."""
+        return self._grad if self.is_at(x) else None
+
+    @contextlib.contextmanager
+    def with_gradients(self) -> Iterator[None]:
+        """Inside the block ``jac`` may be asked for, and ``fun`` computes the gradient as well."""
+        before, self.has_gradient = self.has_gradient, True
+        if self._grad is None:
+            self._x_is_evaluated = False
+        try:
+            yield
+        finally:
+            self.has_gradient = before
+
+    @contextlib.contextmanager
+    def users_code(self, part: str, what: str) -> Iterator[None]:
+        """Around code of the user's other than the closure; its time goes to ``part``."""
+        self._enter(what)
+        self.blas.release()
+        try:
+            yield
+        except BaseException as error:
+            self.error = error
+            raise
+        finally:
+            self.blas.hold()
+            self.profile.charge(part)
+
+    def take_many(self, points: Array, values: Array) -> Array:
+        """File losses that were found elsewhere, at points (S, n); what the solver is told.
+
+        The parameters stay where they are.
+        """
+        self.evaluations += len(points)
+        finite = np.isfinite(values)
+        if finite.any():
+            self._worst = max(self._worst, float(values[finite].max()))
+            self._largest = max(self._largest, float(np.abs(values[finite]).max()))
+            best = int(np.argmin(np.where(finite, values, math.inf)))
+            if values[best] < self.best_value:
+                self.best_x, self.best_value = points[best].copy(), float(values[best])
+                self._best_violation = 0.0
+        return np.array(
+            [v if ok else self._answer_nonfinite(v) for v, ok in zip(values, finite, strict=True)]
+        )
 
     @contextlib.contextmanager
     def parameters_at(self, x: Array) -> Iterator[None]:
@@ -206,6 +250,8 @@ class Objective:
         is_here = same_values(x, self._x)
         if is_here and self._x_is_evaluated:
             return
+        if self.error is not None:  # the solver has kept it to itself and goes on
+            raise self.error
         if self.before_evaluation is not None:
             self.before_evaluation()
         if not is_here:
@@ -245,6 +291,7 @@ class Objective:
     def _take(self, value: float) -> None:
         """File what the closure found at ``_x``."""
         finite = math.isfinite(value)
+        self._grad = None
         if self.has_gradient:
             self._grad, grad_is_finite = self.bridge.gradient()
             finite = finite and grad_is_finite

@@ -197,7 +197,7 @@ class ScipyOptimizer(BoundedGroups):
         self.profile = Profile()
         self._groups_changed()
         bridge = self._current_bridge()
-        start_within(bridge, self._flat_bounds())
+        self._start_inside(bridge)
         runner = ClosureRunner(closure, bridge)
         objective = self._make_objective(runner)
         x0 = bridge.flatten_params()
@@ -222,9 +222,13 @@ class ScipyOptimizer(BoundedGroups):
                 print(self._arguments.report(res))
             if checkpoint is not None:
                 checkpoint.write()
-        except BaseException:
+        except BaseException as raised:
             objective.load_best()
-            raise
+            closures_own = objective.error
+            if closures_own is None or closures_own is raised:
+                raise
+            # scipy has put an error of its own in its place.
+            raise closures_own from closures_own.__cause__
         finally:
             self._objective = None
             objective.close()
@@ -236,6 +240,9 @@ class ScipyOptimizer(BoundedGroups):
 
     def _make_objective(self, runner: ClosureRunner) -> Objective:
         return make_objective(runner, self._arguments, self._settings, self.profile)
+
+    def _start_inside(self, bridge: Bridge) -> None:
+        start_within(bridge, self._flat_bounds())
 
     def _make_checkpoint(self) -> Checkpoint | None:
         if self._settings.checkpoint is None:
@@ -256,9 +263,10 @@ class ScipyOptimizer(BoundedGroups):
         """Call scipy's solver from x0."""
         raise NotImplementedError
 
-    def _minimize_keywords(self, objective: Objective, watch: Watch) -> dict[str, Any]:
+    def _minimize_keywords(
+        self, arguments: Arguments, objective: Objective, watch: Watch
+    ) -> dict[str, Any]:
         """What ``scipy.optimize.minimize`` gets besides ``fun`` and ``x0``."""
-        arguments = self._arguments
         keywords = dict(arguments.keywords)
         keywords["options"] = options = arguments.options_for(coarsest_eps(objective.bridge))
         keywords["callback"] = watch
@@ -274,7 +282,7 @@ class ScipyOptimizer(BoundedGroups):
             keywords["callback"] = lambda x, *state: watch(*(state or (complete(x),)))
         if arguments.gradient:
             keywords["jac"] = objective.jac
-        if isinstance(objective, CurvedObjective):
+        if arguments.curvature:
             keywords[arguments.curvature] = getattr(objective, arguments.curvature)
         if self._settings.warm_start:
             hess_inv = usable_inverse(self._hess_inv, objective.bridge.numel)

@@ -19,7 +19,7 @@ from ._objective import Array, Objective, as_vector
 from ._settings import Settings
 from ._stopping import Ending, Stopped
 
-__all__ = ["Watch"]
+__all__ = ["UserCallback", "Watch", "wants_result"]
 
 _STALL_WINDOW = 10  # iterations over which ``rtol`` is judged
 
@@ -178,11 +178,7 @@ def adapt_callback(
         return None
     if not callable(user):
         raise TypeError(f"callback: expected a callable, got {user!r}")
-    try:
-        wants_result = list(inspect.signature(user).parameters) == ["intermediate_result"]
-    except (TypeError, ValueError):  # a builtin without a signature
-        wants_result = False
-    if wants_result:
+    if wants_result(user):
 
         def with_result(x: Array, result: OptimizeResult) -> Any:
             return user(intermediate_result=OptimizeResult({**result, "x": x.copy()}))
@@ -191,3 +187,11 @@ def adapt_callback(
     if takes_state:
         return lambda x, result: user(x.copy(), result)
     return lambda x, result: user(x.copy())
+
+
+def wants_result(user: UserCallback) -> bool:
+    """Whether the callback's one parameter has the name that asks for a result."""
+    try:
+        return list(inspect.signature(user).parameters) == ["intermediate_result"]
+    except (TypeError, ValueError):  # a builtin without a signature
+        return False

@@ -11,14 +11,34 @@ from torch import Tensor
 from typing_extensions import Unpack
 
 from ._arguments import Arguments
+from ._batch import vectorize
 from ._bounds import any_group_bounds
 from ._constraints import ClosureConstraint
+from ._evolution import DifferentialEvolutionWrapper
+from ._global import (
+    BasinHoppingWrapper,
+    BruteWrapper,
+    DirectWrapper,
+    DualAnnealingWrapper,
+    SHGOWrapper,
+)
 from ._objective import Array, NonfiniteError, Objective
 from ._optimizer import ScipyOptimizer
 from ._settings import RunKeywords
 from ._watch import Watch
 
-__all__ = ["ClosureConstraint", "MinimizeWrapper", "NonfiniteError"]
+__all__ = [
+    "BasinHoppingWrapper",
+    "BruteWrapper",
+    "ClosureConstraint",
+    "DifferentialEvolutionWrapper",
+    "DirectWrapper",
+    "DualAnnealingWrapper",
+    "MinimizeWrapper",
+    "NonfiniteError",
+    "SHGOWrapper",
+    "vectorize",
+]
 
 
 class MinimizeWrapper(ScipyOptimizer):
@@ -77,5 +97,5 @@ class MinimizeWrapper(ScipyOptimizer):
         self._arguments = self._arguments.for_groups(bounded=self._has_group_bounds)
 
     def _solve(self, objective: Objective, watch: Watch, x0: Array) -> OptimizeResult:
-        keywords = self._minimize_keywords(objective, watch)
+        keywords = self._minimize_keywords(self._arguments, objective, watch)
         return scipy.optimize.minimize(objective.fun, x0, **keywords)

@@ -9,11 +9,16 @@ import threadpoolctl
 
 
 def minimize(fun: Any, x0: Any, **keywords: Any) -> Any:
-    """`scipy.optimize.minimize` with scipy's BLAS held to one thread, as the optimizer holds it.
+    """`scipy.optimize.minimize` as :func:`call` calls it."""
+    return call("minimize", fun, x0, **keywords)
+
+
+def call(name: str, *args: Any, **keywords: Any) -> Any:
+    """A function of `scipy.optimize`, scipy's BLAS held to one thread as the optimizers hold it.
 
     SLSQP's sums, and with them the last bits of its path, depend on the number of threads.
     """
     pools = threadpoolctl.ThreadpoolController()
     libraries = [pool.filepath for pool in pools.lib_controllers if "scipy.libs" in pool.filepath]
     with pools.select(filepath=libraries).limit(limits=1):
-        return scipy.optimize.minimize(fun, x0, **keywords)
+        return getattr(scipy.optimize, name)(*args, **keywords)

@@ -13,6 +13,7 @@ import torch
 from problems import rosenbrock
 from torch import Tensor
 from torch.autograd import backward as imported_by_name
+from torch.utils.checkpoint import checkpoint
 
 from pytorch_minimize.optim import MinimizeWrapper
 
@@ -107,6 +108,49 @@ def test_create_graph_is_refused_with_what_to_do() -> None:
 
     with pytest.raises(RuntimeError, match=r"create_graph.*torch\.autograd\.grad"):
         MinimizeWrapper([x], {"method": "Newton-CG"}).step(closure)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_checkpointing(reentrant: bool, strategy: Any) -> None:
+    """Recomputed activations are exact, or refused where torch cannot differentiate twice."""
+    torch.manual_seed(0)
+    inputs, targets = torch.randn(20, 3).double(), torch.randn(20, 1).double()
+    first, last = torch.nn.Linear(3, 4).double(), torch.nn.Linear(4, 1).double()
+    params = [*first.parameters(), *last.parameters()]
+    optimizer = MinimizeWrapper(
+        params, {"method": "trust-ncg", "options": {"maxiter": 5}}, curvature=strategy
+    )
+
+    def loss(hidden: Tensor) -> Tensor:
+        value = (last(hidden) - targets).square().mean()
+        value.backward()
+        return value
+
+    def checkpointed() -> Tensor:
+        leaf = inputs.clone().requires_grad_()
+        return loss(checkpoint(lambda x: first(x).tanh(), leaf, use_reentrant=reentrant))
+
+    if reentrant:
+        with pytest.raises(RuntimeError, match="use_reentrant=False"):
+            optimizer.step(checkpointed)
+        return
+    start = [p.detach().clone() for p in params]
+    optimizer.step(checkpointed)
+    fun, nfev = optimizer.res.fun, optimizer.res.nfev
+    with torch.no_grad():
+        for p, value in zip(params, start, strict=True):
+            p.copy_(value)
+    optimizer.step(lambda: loss(first(inputs).tanh()))
+    assert (optimizer.res.nfev, optimizer.res.fun) == (nfev, pytest.approx(fun, rel=1e-12))
+
+
+def test_dogleg_where_the_hessian_is_zero() -> None:
+    x = torch.tensor([30.0, -40.0], dtype=torch.float64, requires_grad=True)
+    optimizer = MinimizeWrapper([x], {"method": "dogleg", "options": {"gtol": 1e-6}})
+    optimizer.step(lambda: torch.nn.functional.huber_loss(x, torch.zeros(2).double()))
+    assert optimizer.res.success
+    assert x.abs().max() < 1e-5
 
 
 def test_autocast_around_the_step_sees_the_parameters_move() -> None:

@@ -1,0 +1,175 @@
+"""Many points in one forward pass: stacked parameters instead of one point at a time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ._bounds import reals
+from ._objective import Array, Objective
+
+__all__ = ["Population", "VectorizedLoss", "stack_parameters", "vectorize"]
+
+VectorizedLoss = Callable[[list[Tensor]], Tensor]
+
+
+def vectorize(
+    model: nn.Module,
+    loss: Callable[[nn.Module], Tensor],
+    *,
+    params: Iterable[Tensor] | None = None,
+    chunk_size: int | None = None,
+    randomness: str = "error",
+) -> VectorizedLoss:
+    """The losses of many parameter settings at once, for ``step(closure, vectorized=...)``.
+
+    The model is run by :func:`torch.func.functional_call` under :func:`torch.func.vmap`, so that a
+    whole population is one batched forward pass. The model itself is not changed.
+
+    Args:
+        model: whose parameters are optimised.
+        loss: model -> loss, a scalar tensor; it calls the model as usual.
+        params: the parameters, in the order in which the optimizer was given them. By default
+            those of ``model.parameters()`` that require grad, or all if none does.
+        chunk_size: settings per forward pass; bounds the memory. None takes all at once.
+        randomness: what :func:`torch.func.vmap` makes of random operations in the model: "error",
+            "different" or "same".
+
+    Returns:
+        Tensors of shape (S, *p.shape), one for each parameter p -> losses of shape (S,).
+
+    Raises:
+        ValueError: ``params`` has a tensor that is no parameter of the model.
+
+    Example:
+        >>> model = torch.nn.Linear(2, 1)
+        >>> x, y = torch.ones(5, 2), torch.zeros(5, 1)
+        >>> losses = vectorize(model, lambda model: ((model(x) - y) ** 2).mean())
+        >>> losses([torch.zeros(3, 1, 2), torch.tensor([[0.0], [1.0], [2.0]])])
+        tensor([0., 1., 4.])
+    """
+    whole = _LossOf(model, loss)
+    names = _names(whole, params)
+
+    def at_one(*tensors: Tensor) -> Tensor:
+        value = torch.func.functional_call(whole, dict(zip(names, tensors, strict=True)), ())
+        assert isinstance(value, Tensor)
+        return value
+
+    at_many = torch.func.vmap(at_one, randomness=randomness, chunk_size=chunk_size)
+
+    def vectorized(tensors: list[Tensor]) -> Tensor:
+        losses = at_many(*tensors)
+        assert isinstance(losses, Tensor)
+        return losses
+
+    return vectorized
+
+
+class _LossOf(nn.Module):
+    """The loss as a module around the model, which is what ``functional_call`` takes."""
+
+    def __init__(self, model: nn.Module, loss: Callable[[nn.Module], Tensor]) -> None:
+        super().__init__()
+        self.model = model
+        self._loss = loss
+
+    def forward(self) -> Tensor:
+        return self._loss(self.model)
+
+
+def _names(module: nn.Module, params: Iterable[Tensor] | None) -> list[str]:
+    by_identity = {id(p): name for name, p in module.named_parameters()}
+    if params is None:
+        every = list(module.parameters())
+        params = [p for p in every if p.requires_grad] or every
+    params = list(params)
+    strangers = [i for i, p in enumerate(params) if id(p) not in by_identity]
+    if strangers:
+        raise ValueError(
+            f"vectorize: expected parameters of the model; those at positions {strangers} are not"
+        )
+    return [by_identity[id(p)] for p in params]
+
+
+def stack_parameters(points: Array, params: Sequence[Tensor]) -> list[Tensor]:
+    """Flat points, one a row -> one tensor of shape (S, *p.shape) for each parameter p.
+
+    Each has the dtype and device of its parameter; a complex element is two variables.
+
+    Example:
+        >>> stack_parameters(np.array([[1.0, 2.0], [3.0, 4.0]]), [torch.zeros(1), torch.zeros(())])
+        [tensor([[1.],
+                [3.]]), tensor([2., 4.])]
+    """
+    flat = torch.from_numpy(points)
+    widths = [reals(p) for p in params]
+    stacked = []
+    for p, columns in zip(params, flat.split(widths, dim=1), strict=True):
+        if p.is_complex():
+            parts = columns.to(p.device, p.dtype.to_real()).reshape(-1, *p.shape, 2)
+            stacked.append(torch.view_as_complex(parts))
+        else:
+            stacked.append(columns.to(p.device, p.dtype).reshape(-1, *p.shape))
+    return stacked
+
+
+class Population:
+    """The objective of differential evolution's ``vectorized=True``: (n, S) points -> S losses.
+
+    Args:
+        objective: files the losses.
+        vectorized: the user's.
+        x0: a point at which the closure and ``vectorized`` must agree.
+
+    Raises:
+        ValueError: they do not, or the losses have another shape than (S,).
+    """
+
+    def __init__(self, objective: Objective, vectorized: VectorizedLoss, x0: Array) -> None:
+        self._objective = objective
+        self._vectorized = vectorized
+        self._check(x0)
+
+    def __call__(self, columns: Array) -> Array:
+        objective = self._objective
+        points = np.ascontiguousarray(columns.T, dtype=np.float64)
+        if objective.before_evaluation is not None:
+            objective.before_evaluation()
+        with objective.users_code("closure", "vectorized"):
+            values = self._losses(points)
+        objective.profile.count("points", len(points))
+        return objective.take_many(points, values)
+
+    def _losses(self, points: Array) -> Array:
+        stacked = stack_parameters(points, self._objective.bridge.params)
+        with torch.no_grad():
+            losses: Any = self._vectorized(stacked)
+        if not isinstance(losses, Tensor) or losses.shape != (len(points),):
+            got = tuple(losses.shape) if isinstance(losses, Tensor) else type(losses).__name__
+            raise ValueError(
+                f"vectorized: expected a tensor of shape ({len(points)},), one loss for each "
+                f"point; got {got}"
+            )
+        return losses.detach().to("cpu", torch.float64).numpy().copy()
+
+    def _check(self, x0: Array) -> None:
+        """A loss that means something else, or parameters in another order, show here."""
+        objective = self._objective
+        inside, objective.violation = objective.violation, lambda: None  # x0 need not be feasible
+        alone = objective.fun(x0)
+        objective.violation = inside
+        together = float(self._losses(x0[None, :])[0])
+        if math.isfinite(together) and not math.isclose(
+            alone, together, rel_tol=1e-3, abs_tol=1e-3
+        ):
+            raise ValueError(
+                f"vectorized: expected the closure's loss at the start, {alone:.6g}; got "
+                f"{together:.6g}. It must compute the same loss, from a list of one stacked tensor "
+                f"for each parameter, in the order of the optimizer's parameters."
+            )

@@ -1,0 +1,199 @@
+"""What the global optimisers share: from the table's row and the user's keywords to a result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ClassVar
+
+from scipy.optimize import Bounds, OptimizeResult
+
+from ._algorithms import Algorithm
+from ._arguments import Arguments
+from ._bounds import flat_bounds
+from ._bridge import Bridge
+from ._callbacks import Relay, adapt
+from ._closure import ClosureRunner
+from ._constraints import as_list
+from ._curved_objective import make_objective
+from ._global_arguments import check_ranges, checked, copied, saved, with_defaults
+from ._local_search import LocalSearch
+from ._objective import Array, Objective
+from ._optimizer import ScipyOptimizer
+from ._polish import Search, polish
+from ._search_box import check_box, is_inside, layout, start_inside, within
+from ._watch import Watch
+
+__all__ = ["GlobalOptimizer"]
+
+
+class GlobalOptimizer(ScipyOptimizer):
+    """One of scipy's global optimisers over the parameters of a model.
+
+    Subclasses name their row of the table and pass on what their users give them.
+
+    Args:
+        params: parameters, named parameters or param groups, as for any torch optimizer.
+        keywords: those of scipy's function, and ``polish`` where the table says so.
+        run_keywords: see :class:`~pytorch_minimize._settings.Settings`.
+        minimizer_args: describe the local minimiser, where the algorithm has one.
+    """
+
+    algorithm: ClassVar[Algorithm]
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        keywords: Mapping[str, Any],
+        run_keywords: Mapping[str, Any],
+        minimizer_args: Mapping[str, Any] | None = None,
+    ) -> None:
+        row = self.algorithm
+        self._keywords = checked(row, keywords)
+        self._minimizer_args = with_defaults(row, minimizer_args)
+        super().__init__(params, self._run_arguments(), run_keywords)
+        if self._settings.rtol is not None and not row.iterates:
+            raise ValueError(
+                f"rtol: {row.name} has no iterations over which the loss falls; leave it out"
+            )
+        self._check_bounds(self.bridge)
+
+    def _run_arguments(self) -> Arguments:
+        """The run as the base class knows it: a method of its own, with the user's callback."""
+        row = self.algorithm
+        gradient = row.local is not None and Arguments.parse(self._minimizer_args).gradient
+        callback = adapt(self._keywords.get("callback"), row.told)
+        return Arguments.parse({"method": row.run, "jac": gradient, "callback": callback})
+
+    def _local_arguments(self) -> Arguments:
+        """Of the local minimiser, or of the polish where there is no other local search."""
+        row = self.algorithm
+        if row.local is None:
+            return self._polish_arguments()
+        args = self._minimizer_args or row.local(self.bridge.numel)
+        if "constraints" in self._keywords:
+            args = {"constraints": self._keywords["constraints"]} | args
+        return Arguments.parse(args, bounds_in_groups=not row.box and self._has_group_bounds)
+
+    def _polish_arguments(self) -> Arguments:
+        """As in differential_evolution: trust-constr for constrained problems, else L-BFGS-B."""
+        constraints = as_list(self._keywords.get("constraints"))
+        method = "trust-constr" if constraints else "L-BFGS-B"
+        return Arguments.parse({"method": method, "constraints": constraints})
+
+    def _check_bounds(self, bridge: Bridge) -> None:
+        """Refuse bounds that the algorithm cannot search; they may have changed in the groups."""
+        self._local_bounds(bridge, self._local_arguments(), self._put_box(copied(self._keywords)))
+
+    def _start_inside(self, bridge: Bridge) -> None:
+        self._check_bounds(bridge)
+        if self.algorithm.takes_x0:
+            super()._start_inside(bridge)
+
+    def _make_objective(self, runner: ClosureRunner) -> Objective:
+        arguments = self._local_arguments()
+        objective = make_objective(runner, arguments, self._settings, self.profile)
+        objective.has_gradient = False  # local searches switch it on while they run
+        runner.records_graph = False
+        return objective
+
+    def _solve(self, objective: Objective, watch: Watch, x0: Array) -> OptimizeResult:
+        row, search = self.algorithm, None
+        keywords = copied(self._keywords)
+        polishing = keywords.pop("polish", row.polish and not keywords.get("no_local_search"))
+        box = self._put_box(keywords)
+        if box is not None:
+            objective.box = box.lb, box.ub
+        if row.constraints is not None and "constraints" in keywords:
+            keywords["constraints"] = row.constraints(objective, keywords["constraints"])
+        if row.takes_x0:
+            keywords["x0"] = x0 = x0 if box is None else start_inside(x0, box)
+        if row.local is not None:
+            search = self._search(objective, self._local_arguments(), watch, box)
+            keywords["minimizer_kwargs"] = {"method": search}
+        relay = Relay(row, watch)
+        if row.told:
+            keywords["callback"] = relay.tell_result if row.tells_result else relay.tell
+        res = row.run(self._prepare(objective, watch, box, keywords), **keywords)
+        relay.mark(res)
+        ended = None if search is None else search.best_at(res.x)
+        if ended is not None and ended.gradient is not None:
+            res.jac = ended.gradient
+            polishing = polishing and not ended.success
+        if polishing and box is not None:
+            polish(self._polisher(polishing, objective, watch), objective, res, box, keywords)
+        if box is not None and not is_inside(res.x, box):
+            objective.box = None  # a local method without bounds has left it
+        return res
+
+    def _prepare(
+        self, objective: Objective, watch: Watch, box: Bounds | None, keywords: dict[str, Any]
+    ) -> Callable[..., Any]:
+        """What the algorithm samples; subclasses may change its keywords besides."""
+        return objective.fun
+
+    def _search(
+        self, objective: Objective, arguments: Arguments, watch: Watch, box: Bounds | None
+    ) -> LocalSearch:
+        bounds = self._local_bounds(objective.bridge, arguments, box)
+        return LocalSearch(objective, arguments, self._minimize_keywords, watch, bounds)
+
+    def _polisher(
+        self, polishing: bool | Search, objective: Objective, watch: Watch
+    ) -> Callable[[Bounds], Search]:
+        if callable(polishing):
+            return lambda box: polishing
+        return lambda box: self._search(objective, self._polish_arguments(), watch, box)
+
+    def _local_bounds(
+        self, bridge: Bridge, arguments: Arguments, box: Bounds | None
+    ) -> Bounds | None:
+        """The box, or what the local minimiser's own bounds leave of it."""
+        given = arguments.given.get("bounds")
+        if box is None or given is None:
+            return box
+        unbounded = [dict(group, bounds=None) for group in self.param_groups]
+        own = flat_bounds(given, unbounded, bridge.params)
+        return box if own is None else within(own, box, layout(self.param_groups, bridge.params))
+
+    def _put_box(self, keywords: dict[str, Any]) -> Bounds | None:
+        """The box under scipy's name for it; None where scipy is given none, or brute's slices."""
+        row = self.algorithm
+        if not row.box:
+            return None
+        bounds = self._flat_bounds()
+        keywords.pop("bounds", None)
+        if row.box in keywords:
+            check_ranges(row.box, keywords[row.box], bounds, self.bridge.numel)
+            return None
+        where = layout(self.param_groups, self.bridge.params)
+        box = check_box(bounds, where, open_box=row.open_box)
+        keywords[row.box] = list(zip(box.lb.tolist(), box.ub.tolist(), strict=True))
+        return box
+
+    def _given_bounds(self) -> Any:
+        if self.algorithm.box:
+            return self._keywords.get("bounds")
+        # What a callable method makes of bounds is between it and the user.
+        method = self._minimizer_args.get("method")
+        return None if callable(method) else self._minimizer_args.get("bounds")
+
+    def _state_at(self, objective: Objective | None) -> dict[str, Any]:
+        state = super()._state_at(objective)
+        state["run"]["keywords"] = saved(self._keywords)
+        state["run"]["minimizer_args"] = saved(self._minimizer_args)
+        return state
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """As for the other optimizers; random generators, too, stay those of this one."""
+        super().load_state_dict(state_dict)
+        run = state_dict.get("run", {})
+        self._keywords |= run.get("keywords", {})
+        self._minimizer_args |= run.get("minimizer_args", {})
+
+    def __getstate__(self) -> dict[str, Any]:
+        own = ("_keywords", "_minimizer_args")
+        return super().__getstate__() | {name: self.__dict__[name] for name in own}
+
+    def __repr__(self) -> str:
+        given = ", ".join(f"{name}={value!r}" for name, value in self._keywords.items())
+        return f"{type(self).__name__}({given})\n{super(ScipyOptimizer, self).__repr__()}"
