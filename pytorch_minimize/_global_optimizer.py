@@ -166,7 +166,7 @@ class GlobalOptimizer(ScipyOptimizer):
             check_ranges(row.box, keywords[row.box], bounds, self.bridge.numel)
             return None
         where = layout(self.param_groups, self.bridge.params)
-        box = check_box(bounds, where, open_box=row.open_box)
+        box = check_box(bounds, where, open_box=row.open_box(keywords))
         keywords[row.box] = list(zip(box.lb.tolist(), box.ub.tolist(), strict=True))
         return box
 
