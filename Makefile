@@ -10,16 +10,22 @@ SANITIZED := build/sanitize
 # torch's build looks for ninja on the PATH.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo test bench lint sanitize
+.PHONY: demo demo-pinn test bench lint sanitize
 
 demo: $(VENV)/built
 	$(BIN)/python examples/digits.py
+
+demo-pinn: $(VENV)/built
+	$(BIN)/python examples/pinn.py
 
 test: $(VENV)/built
 	$(BIN)/python -m pytest -q
 
 bench: $(VENV)/built
 	$(BIN)/python bench/bridge.py
+	$(BIN)/python bench/fit.py
+	$(BIN)/python bench/curvature.py
+	$(BIN)/python bench/readme.py
 
 lint: $(VENV)/built
 	$(BIN)/ruff check .

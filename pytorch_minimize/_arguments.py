@@ -176,8 +176,15 @@ def _gradient_by_autograd(row: Method, jac: object) -> bool:
         )
     if jac is None or jac is True:
         return True
-    if jac is False or jac in _DIFFERENCES or callable(jac):
+    if callable(jac):
         return False
+    if jac is False or jac in _DIFFERENCES:
+        if not row.needs_gradient:
+            return False
+        raise ValueError(
+            f"{row.name} needs a gradient: expected jac to be True, absent or a callable, got "
+            f"{jac!r}; scipy has no finite differences for it"
+        )
     raise ValueError(
         f"jac: expected True (autograd), False or one of {_DIFFERENCES} (scipy's finite "
         f"differences), or a callable on the flat x; got {jac!r}"

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from numbers import Real
 from typing import Any
@@ -15,100 +14,15 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from ._bridge import Bridge
+from ._capture import Backward, capturing, plain_backward
 
-__all__ = ["Backward", "ClosureRunner", "NoGraphError", "UserClosure", "capturing"]
+__all__ = ["ClosureRunner", "NoGraphError", "UserClosure"]
 
 UserClosure = Callable[[], Any]
 
 
 class NoGraphError(RuntimeError):
     """A gradient is needed, but the loss does not depend on the parameters through a graph."""
-
-
-@dataclass(frozen=True)
-class Backward:
-    """One ``backward()`` call of a closure: what it was called on and with which seeds.
-
-    ``inputs`` restricts it to some leaves, and ``retain_graph`` says that the closure will go
-    through the graph again, as the arguments of those names do in torch.
-    """
-
-    roots: Sequence[Tensor]
-    seeds: Sequence[Tensor | None]
-    inputs: Sequence[Tensor] | None = None
-    retain_graph: bool = False
-
-
-class _Capture(threading.local):
-    """Who listens to backward() calls in this thread."""
-
-    listener: Callable[[Backward], None] | None = None
-    depth = 0
-
-
-_capture = _Capture()
-_patch_lock = threading.Lock()
-_patch_users = 0
-_original_backward = torch.autograd.backward
-
-
-def _as_sequence(value: Any) -> Sequence[Any]:
-    return (value,) if isinstance(value, Tensor) or value is None else tuple(value)
-
-
-def _listening_backward(
-    tensors: Any,
-    grad_tensors: Any = None,
-    retain_graph: bool | None = None,
-    create_graph: bool = False,
-    grad_variables: Any = None,
-    inputs: Any = None,
-) -> None:
-    """Stands in for ``torch.autograd.backward`` while some thread captures."""
-    listener = _capture.listener
-    if listener is None:
-        _original_backward(
-            tensors, grad_tensors, retain_graph, create_graph, grad_variables, inputs
-        )
-        return
-    roots = _as_sequence(tensors)
-    given = grad_tensors if grad_tensors is not None else grad_variables
-    seeds = _as_sequence(given) if given is not None else (None,) * len(roots)
-    if isinstance(inputs, dict):
-        inputs = tuple(inputs.values())
-    leaves = None if inputs is None else _as_sequence(inputs)
-    retain = create_graph if retain_graph is None else retain_graph
-    listener(Backward(roots, seeds, leaves, retain))
-
-
-@contextlib.contextmanager
-def capturing(listener: Callable[[Backward], None]) -> Iterator[None]:
-    """Inside this block ``backward()`` calls of this thread go to ``listener``.
-
-    ``Tensor.backward`` looks ``torch.autograd.backward`` up at each call, so that one name covers
-    both. It is replaced only while a block is open, and other threads see what they always saw. A
-    ``TorchFunctionMode`` would need no replacement, but costs about 1.5 us per torch call of the
-    closure and is a reason for ``torch.compile`` to compile the model anew.
-    """
-    global _patch_users
-    before = _capture.listener
-    with _patch_lock:
-        _patch_users += 1
-        torch.autograd.backward = _listening_backward
-    _capture.listener = listener
-    try:
-        yield
-    finally:
-        _capture.listener = before
-        with _patch_lock:
-            _patch_users -= 1
-            if not _patch_users:
-                torch.autograd.backward = _original_backward
-
-
-def plain_backward(call: Backward) -> None:
-    """What the captured call would have done, the graph kept for curvature."""
-    _original_backward(call.roots, call.seeds, retain_graph=True, inputs=call.inputs)
 
 
 class _SeesAutograd(TorchFunctionMode):
@@ -156,7 +70,7 @@ class ClosureRunner:
 
     def value(self) -> float:
         """The loss; for solvers that ask for no gradient."""
-        self.bridge.clear_grads()
+        self._start()
         if not self.records_graph:
             return self._value_without_graph()
         with _recording():
@@ -177,7 +91,7 @@ class ClosureRunner:
 
     def value_and_gradient(self) -> float:
         """The loss, and the gradient in the parameters' ``.grad``."""
-        self.bridge.clear_grads()
+        self._start()
         with _recording():
             loss = self.closure()
             value = self._checked(loss)
@@ -197,7 +111,7 @@ class ClosureRunner:
         return self.replay(listener), calls
 
     def replay(self, listener: Callable[[Backward], None]) -> float:
-        """Run once more; each ``backward()`` call goes to ``listener`` instead."""
+        """Run once more; each ``backward()`` call goes to ``listener``, which fills ``.grad``."""
         heard = False
 
         def noting(call: Backward) -> None:
@@ -205,16 +119,24 @@ class ClosureRunner:
             heard = True
             listener(call)
 
-        self.bridge.clear_grads()
+        self._start()
         with torch.enable_grad():
             with capturing(noting):
                 loss = self.closure()
             value = self._checked(loss)
-            if not heard:
-                self._require_no_grads()
+            if self.bridge.has_grads():
+                self._require_captured(heard)
+            else:
+                # backward() was not called, or on something else than the loss.
                 self._require_graph(loss)
                 listener(Backward((loss,), (None,)))
         return value
+
+    def _start(self) -> None:
+        """Nothing of an earlier run leaks into this one."""
+        self.bridge.clear_grads()
+        # Under autocast torch keeps casts of the parameters, which were written to meanwhile.
+        torch.clear_autocast_cache()
 
     def _checked(self, loss: Any) -> float:
         """The loss as a float; remembers its dtype and device for what ``step`` returns."""
@@ -244,8 +166,9 @@ class ClosureRunner:
             )
         self.loss_like = torch.empty((), dtype=loss.dtype, device=loss.device)
 
-    def _require_no_grads(self) -> None:
-        if self.bridge.has_grads():
+    @staticmethod
+    def _require_captured(heard: bool) -> None:
+        if not heard:
             raise RuntimeError(
                 "the closure filled the gradients without a backward() call that could be "
                 "captured, so there is no graph to take curvature from. Call loss.backward() or "

@@ -12,7 +12,7 @@ from scipy.optimize import NonlinearConstraint
 from scipy.sparse.linalg import LinearOperator
 from torch import Tensor
 
-from ._closure import Backward
+from ._capture import Backward
 from ._constraints import ClosureConstraint, overshoot
 from ._double_backward import DoubleBackward
 from ._hessian_operator import HessianOperator
@@ -22,8 +22,8 @@ from ._objective import Array, Objective
 
 __all__ = ["ConstraintFunction"]
 
-# COBYQA asks for constraints again and again at its 2 n + 1 interpolation points.
-_POINTS_PER_VARIABLE = 4
+# COBYQA asks for constraints again at its 2 n + 1 interpolation points and at its best ones.
+_POINTS_PER_VARIABLE = 16
 # Products of constraints are taken one at a time.
 _NO_BLOCKS = 0
 

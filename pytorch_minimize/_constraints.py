@@ -27,8 +27,8 @@ class ClosureConstraint:
             model's current parameters, the same shape every time.
         lb, ub: numbers, None for no limit, or arrays that broadcast to the shape of c. Equal
             limits make an equality.
-        keep_feasible: trust-constr is to evaluate the loss only where the inequalities hold; a
-            bool, or an array that broadcasts to the shape of c.
+        keep_feasible: the iterates of trust-constr are to satisfy the inequalities, from a start
+            that does; a bool, or an array that broadcasts to the shape of c.
 
     Raises:
         TypeError: ``fun`` is not callable, or a limit is no number.

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ._closure import Backward, ClosureRunner
-from ._double_backward import DoubleBackward, RowSource
+from ._capture import Backward, backward_elsewhere
+from ._closure import ClosureRunner
+from ._double_backward import CapturedGradient, DoubleBackward, RowSource
 from ._hessian_operator import HessianOperator
 from ._profile import Profile
 from ._settings import Strategy
@@ -56,6 +57,7 @@ class _ClosureCurvature:
         self._profile = profile
         self._double_backward = DoubleBackward(runner.bridge, block_bytes)
         self.value: float | None = None
+        self._is_verified = False  # that captured calls make up the gradient; once a run
 
     def _replay(self, listener: Callable[[Backward], None]) -> float:
         """Run the closure with its ``backward()`` calls going to ``listener``, on the clock."""
@@ -102,14 +104,26 @@ class GraphCurvature(_ClosureCurvature):
             self._profile.count("graph")
             operator = self._double_backward.operator()
             if self._calls is None:
-                self.value = self._replay(
-                    lambda call: self._double_backward.add(operator, call, fill_grads=True)
-                )
+                self.value = self._replay(lambda call: self._rebuild(operator, call))
             else:
+                self._verify(self._calls)
                 for call in self._calls:
                     self._double_backward.add(operator, call)
             self._calls, self._operator = None, operator
         return self._operator
+
+    def _rebuild(self, operator: HessianOperator, call: Backward) -> None:
+        backward_elsewhere(call, self._runner.bridge.params)
+        self._double_backward.add(operator, call, fill_grads=True)
+
+    def _verify(self, calls: Sequence[Backward]) -> None:
+        if self._is_verified:
+            return
+        captured = CapturedGradient(self._runner.bridge)
+        for call in calls:
+            captured.add(call)
+        captured.require(self._runner.bridge.flatten_grads())
+        self._is_verified = True
 
 
 class ReplayCurvature(_ClosureCurvature):
@@ -154,11 +168,19 @@ class ReplayCurvature(_ClosureCurvature):
         self._has_gradient, self.value = False, None
 
     def _for_each_backward(self, take: Callable[[HessianOperator], None]) -> None:
+        bridge = self._runner.bridge
+        verify = self._has_gradient and not self._is_verified
+        captured = CapturedGradient(bridge)
+
         def differentiate(call: Backward) -> None:
             operator = self._double_backward.operator()
+            backward_elsewhere(call, bridge.params)
+            if verify:
+                captured.add(call)
             self._double_backward.add(operator, call, fill_grads=True)
             take(operator)
-            if not call.retain_graph:
+            # With inputs only a part was gone through; the rest may still be asked for.
+            if not call.retain_graph and call.inputs is None:
                 operator.free()
 
         if not self._has_gradient:
@@ -167,13 +189,18 @@ class ReplayCurvature(_ClosureCurvature):
             return
         # While the closure runs ``.grad`` is what backward() would have left, since closures may
         # look at it; afterwards it is again what the evaluation left.
-        params = self._runner.bridge.params
+        params = bridge.params
         grads = [param.grad for param in params]
+        if verify:
+            evaluated = bridge.flatten_grads()
         try:
             self._replay(differentiate)
         finally:
             for param, grad in zip(params, grads, strict=True):
                 param.grad = grad
+        if verify:
+            captured.require(evaluated)
+            self._is_verified = True
 
 
 def make_curvature(

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import re
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,32 +11,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ._bridge import Bridge
-from ._closure import Backward
+from ._bridge import Bridge, coarsest_eps
+from ._capture import Backward
+from ._explain import ONCE, explained, no_double_backward
+from ._graph import nodes_below
 from ._hessian_operator import HessianOperator, make_hessian_operator
 
-__all__ = ["DoubleBackward", "RowSource", "identity_rows", "symmetrise"]
+__all__ = ["CapturedGradient", "DoubleBackward", "RowSource", "identity_rows", "symmetrise"]
 
 Array = NDArray[np.float64]
 RowSource = Callable[[int, int], Array]
 """(begin, end) -> those rows of a matrix of vectors, shape (end - begin, n)."""
-
-_MESSAGES = (
-    re.compile(r"derivative for '?([\w:]+)'? is not implemented"),
-    re.compile(r"(torch\.compile) with aot_autograd does not currently support double backward"),
-)
-_ONCE = "@once_differentiable"
-_ADVICE = (
-    "which cannot be differentiated twice. Use a first-order method such as L-BFGS-B, or "
-    "differences of gradients: hess='2-point' with Newton-CG, trust-ncg, trust-krylov or "
-    "trust-constr"
-)
-_HINTS = {
-    "scaled_dot_product": "; or choose the attention that can be, "
-    "torch.nn.attention.sdpa_kernel(SDPBackend.MATH)",
-    "torch.compile": "; or leave the model uncompiled",
-    "cudnn_rnn": "; or run under torch.backends.cudnn.flags(enabled=False)",
-}
 
 
 class DoubleBackward:
@@ -63,13 +46,13 @@ class DoubleBackward:
         """Add what ``call`` would have differentiated."""
         if not self._checked:
             _check_twice_differentiable(call.roots)
-        with _explained():
+        with explained():
             operator.add(call.roots, call.seeds, call.inputs, fill_grads)
 
     def product(self, operator: HessianOperator, v: Array) -> tuple[Array, bool]:
         """H v, and whether it is finite."""
         self._checked = True
-        with _explained():
+        with explained():
             return operator.product(v)
 
     def add_products(self, operator: HessianOperator, rows: RowSource, out: Array) -> bool:
@@ -118,6 +101,51 @@ class DoubleBackward:
         return out, operator.pack_rows(stacks, out)
 
 
+class CapturedGradient:
+    """The gradient that captured calls make up, to be held against what is in ``.grad``.
+
+    The two differ where the closure throws a gradient away, adds to one, or calls a ``backward``
+    that cannot be captured; the curvature would then be that of another function.
+    """
+
+    def __init__(self, bridge: Bridge) -> None:
+        self._bridge = bridge
+        self._sum = np.zeros(bridge.numel)
+
+    def add(self, call: Backward) -> None:
+        """Differentiate the call once, its graph kept."""
+        params = self._bridge.params
+        wanted = None if call.inputs is None else {id(leaf) for leaf in call.inputs}
+        owners = [i for i, p in enumerate(params) if wanted is None or id(p) in wanted]
+        if not owners:
+            return
+        with explained():
+            found = torch.autograd.grad(
+                call.roots,
+                [params[i] for i in owners],
+                call.seeds,
+                retain_graph=True,
+                allow_unused=True,
+            )
+        gradients: list[Tensor | None] = [None] * len(params)
+        for i, gradient in zip(owners, found, strict=True):
+            gradients[i] = gradient
+        self._sum += self._bridge.flatten(gradients)
+
+    def require(self, gradient: Array) -> None:
+        """Refuse a ``gradient`` that is not the sum, but for rounding."""
+        difference = float(np.abs(self._sum - gradient).max(initial=0.0))
+        scale = float(np.abs(gradient).max(initial=0.0))
+        if difference > coarsest_eps(self._bridge) ** 0.5 * max(scale, np.finfo(float).tiny):
+            raise RuntimeError(
+                f"the gradients that the closure leaves differ by up to {difference:.3g} from what "
+                f"its backward() calls give, so that the curvature would be that of another "
+                f"function. Does it clip, zero or add to a gradient after backward(), use a "
+                f"backward imported by name, or checkpoint with use_reentrant=True? Return the "
+                f"loss alone, checkpoint with use_reentrant=False, or use a first-order method."
+            )
+
+
 def identity_rows(n: int) -> RowSource:
     """The rows of the n x n identity."""
 
@@ -136,43 +164,16 @@ def symmetrise(hessian: Array) -> Array:
     return hessian
 
 
-@contextlib.contextmanager
-def _explained() -> Iterator[None]:
-    try:
-        yield
-    except RuntimeError as error:
-        matches = (message.search(str(error)) for message in _MESSAGES)
-        name = next((match[1] for match in matches if match), None)
-        if name is None and _ONCE in str(error):
-            name = "a torch.autograd.Function marked with @once_differentiable"
-        if name is None:
-            raise
-        raise _no_double_backward(name) from error
-
-
-def _no_double_backward(name: str) -> RuntimeError:
-    hint = next((hint for part, hint in _HINTS.items() if part in name), "")
-    return RuntimeError(
-        f"the method needs second derivatives, but the closure uses {name}, {_ADVICE}{hint}."
-    )
-
-
 def _check_twice_differentiable(roots: Sequence[Tensor]) -> None:
     """Refuse functions that torch would take for linear.
 
     ``once_differentiable`` raises only where the incoming gradient carries a graph. Where it does
     not, as in a loss's last operator, the second derivative would silently lack a term.
     """
-    pending: list[Any] = [root.grad_fn for root in roots if root.grad_fn is not None]
-    seen = set(pending)
-    while pending:
-        node = pending.pop()
+    for node in nodes_below(roots):
         function = getattr(type(node), "_forward_cls", None)
         if function is not None and _is_once_differentiable(function.backward):
-            raise _no_double_backward(f"{function.__name__} (marked with {_ONCE})")
-        below = {child for child, _ in node.next_functions if child is not None} - seen
-        seen |= below
-        pending.extend(below)
+            raise no_double_backward(f"{function.__name__} (marked with {ONCE})")
 
 
 def _is_once_differentiable(backward: Any) -> bool:

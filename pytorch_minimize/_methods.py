@@ -21,6 +21,7 @@ class Method:
     Attributes:
         name: as scipy spells it.
         gradient: it uses a gradient (and takes ``jac``).
+        needs_gradient: it cannot do with scipy's finite differences.
         curvature: what it takes of ``hessp`` and ``hess``, the one that we hand it first.
         positive_definite: its Hessian must be, or it gives up; ours is shifted where it is not.
         bounds, constraints: it takes them.
@@ -45,6 +46,7 @@ class Method:
     name: str
     gradient: bool
     options: frozenset[str]
+    needs_gradient: bool = False
     curvature: tuple[str, ...] = ()
     positive_definite: bool = False
     bounds: bool = False
@@ -177,6 +179,7 @@ METHODS: dict[str, Method] = {
         Method(
             "Newton-CG",
             gradient=True,
+            needs_gradient=True,
             curvature=("hessp", "hess"),
             options=_options("disp xtol maxiter eps return_all c1 c2 workers"),
             tolerances=("xtol",),
@@ -185,6 +188,7 @@ METHODS: dict[str, Method] = {
         Method(
             "trust-ncg",
             gradient=True,
+            needs_gradient=True,
             curvature=("hessp", "hess"),
             options=_options(_TRUST_REGION),
             tolerances=("gtol",),
@@ -193,6 +197,7 @@ METHODS: dict[str, Method] = {
         Method(
             "trust-krylov",
             gradient=True,
+            needs_gradient=True,
             curvature=("hessp", "hess"),
             options=_options(f"{_TRUST_REGION} inexact"),
             tolerances=("gtol",),
@@ -201,6 +206,7 @@ METHODS: dict[str, Method] = {
         Method(
             "trust-exact",
             gradient=True,
+            needs_gradient=True,
             curvature=("hess",),
             options=_options(_TRUST_REGION),
             tolerances=("gtol",),
@@ -209,6 +215,7 @@ METHODS: dict[str, Method] = {
         Method(
             "dogleg",
             gradient=True,
+            needs_gradient=True,
             curvature=("hess",),
             positive_definite=True,
             options=_options(_TRUST_REGION),

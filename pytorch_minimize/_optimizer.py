@@ -168,12 +168,14 @@ class ScipyOptimizer(BoundedGroups):
     def _state_at(self, objective: Objective | None) -> dict[str, Any]:
         bridge = self._current_bridge()
         x = bridge.flatten_params() if objective is None else objective.best_x
+        waiting = dict(self.state)  # loaded, but no step has gone on from it yet
         for param, best in zip(bridge.params, bridge.unflatten(x), strict=True):
-            self.state[param]["best"] = best
+            self.state[param].setdefault("best", best)
         try:
             state = super().state_dict()
         finally:
             self.state.clear()
+            self.state.update(waiting)
         state["run"] = {
             "settings": self._settings.as_saved(),
             "arguments": self._arguments.as_saved(),
@@ -197,7 +199,7 @@ class ScipyOptimizer(BoundedGroups):
         bridge = self._current_bridge()
         self._start_inside(bridge)
         runner = ClosureRunner(closure, bridge)
-        objective = self._objective = self._make_objective(runner)
+        objective = self._make_objective(runner)
         x0 = bridge.flatten_params()
         checkpoint = self._make_checkpoint()
         watch = Watch(objective, x0, self._arguments, self._settings, self.history, checkpoint)
@@ -205,6 +207,7 @@ class ScipyOptimizer(BoundedGroups):
             objective.before_evaluation = watch.before_evaluation
         self.history.begin_segment()
         log_start(self._arguments, bridge)
+        self._objective = objective
         try:
             if self._settings.check_closure:
                 curvature = objective.curvature if isinstance(objective, CurvedObjective) else None
@@ -306,7 +309,10 @@ class ScipyOptimizer(BoundedGroups):
                 "requires_grad=True on those to optimise, or choose a gradient-free method."
             )
         if self._bridge is None or not _same_objects(params, self._bridge.params):
-            self._bridge = make_bridge(params)
+            bridge = make_bridge(params)
+            if bridge.numel == 0:
+                raise ValueError("the parameters have no elements: there is nothing to optimise")
+            self._bridge = bridge
         return self._bridge
 
     def __getstate__(self) -> dict[str, Any]:

@@ -10,6 +10,9 @@ __all__ = ["shift_to_positive_definite"]
 
 Array = NDArray[np.float64]
 
+# Where H is zero, so that a gradient over the shift, and its square, stay finite.
+_LEAST_SCALE = 1e-84
+
 
 def shift_to_positive_definite(hessian: Array) -> tuple[Array, float]:
     r"""H + s I with the smallest s >= 0 for which Cholesky passes, up to rounding.
@@ -31,7 +34,8 @@ def shift_to_positive_definite(hessian: Array) -> tuple[Array, float]:
     if _passes_cholesky(hessian):
         return hessian, 0.0
     eigenvalues = np.linalg.eigvalsh(hessian)
-    rounding = float(np.finfo(np.float64).eps) * max(float(np.abs(eigenvalues).max()), 1e-300)
+    scale = max(float(np.abs(eigenvalues).max()), _LEAST_SCALE)
+    rounding = float(np.finfo(np.float64).eps) * scale
     shift = -float(eigenvalues[0])
     while True:
         shift += rounding

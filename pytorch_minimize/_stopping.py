@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +46,11 @@ class Stopped(Exception):
     def result(self, objective: Objective) -> OptimizeResult:
         """What scipy would have returned there; costs no evaluation at a point that is known."""
         x = objective.best_x if self.x is None else self.x
-        fields: dict[str, Any] = {"x": x.copy(), "fun": objective.known_value(x)}
+        objective.before_evaluation = None  # over is over
+        value = objective.known_value(x)
+        if math.isnan(value):  # COBYLA of scipy 1.15 tells of points that it did not evaluate
+            value = objective.fun(x)
+        fields: dict[str, Any] = {"x": x.copy(), "fun": value}
         gradient = objective.known_gradient(x)
         if gradient is not None:
             fields["jac"] = gradient

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import functools
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Sequence
 from pathlib import PurePath
 from types import TracebackType
 from typing import Any, cast
@@ -55,8 +56,34 @@ def _address(function: Any) -> int:
     return ctypes.cast(function, ctypes.c_void_p).value or 0
 
 
+class _Limiter:
+    """Libraries whose setting belongs to the process, shared by runs in several threads.
+
+    The first run to hold them keeps the user's numbers, and the last to release gives them back.
+    """
+
+    def __init__(self, swaps: Sequence[_Swap]) -> None:
+        self._swaps = swaps
+        self._users: list[int] = []
+        self._holders = 0
+        self._lock = threading.Lock()
+
+    def hold(self, threads: int) -> None:
+        with self._lock:
+            self._holders += 1
+            if self._holders == 1:
+                self._users = [swap(threads) for swap in self._swaps]
+
+    def release(self) -> None:
+        with self._lock:
+            self._holders -= 1
+            if self._holders == 0:
+                for swap, number in zip(self._swaps, self._users, strict=True):
+                    swap(number)
+
+
 @functools.cache
-def _scipy_blas() -> tuple[_Swap, ...]:
+def _scipy_blas() -> _Limiter:
     """The BLAS libraries that scipy alone uses; looked up once per process (1 to 10 ms).
 
     A BLAS that scipy shares with torch or numpy (conda, a system package) is not among them:
@@ -65,7 +92,8 @@ def _scipy_blas() -> tuple[_Swap, ...]:
     import scipy.linalg.blas  # noqa: F401  (loads the library, else it would not be found)
 
     libraries = ThreadpoolController().select(user_api="blas").lib_controllers
-    return tuple(_swap_of(lib) for lib in libraries if _is_private_to_scipy(lib.filepath))
+    private = (lib for lib in libraries if _is_private_to_scipy(lib.filepath))
+    return _Limiter([_swap_of(lib) for lib in private])
 
 
 class ScipyBlasThreads:
@@ -81,11 +109,9 @@ class ScipyBlasThreads:
 
     def __init__(self, threads: int | None) -> None:
         self._threads = threads
-        self._swaps: tuple[_Swap, ...] = ()
-        self._users: list[int] = []
+        self._limiter = None if threads is None else _scipy_blas()
 
     def __enter__(self) -> ScipyBlasThreads:
-        self._swaps = () if self._threads is None else _scipy_blas()
         self.hold()
         return self
 
@@ -96,13 +122,13 @@ class ScipyBlasThreads:
         trace: TracebackType | None,
     ) -> None:
         self.release()
-        self._swaps = ()
 
     def hold(self) -> None:
         """Before scipy goes on: its BLAS gets ``threads``, whatever the user's code set it to."""
-        self._users = [swap(self._threads or 1) for swap in self._swaps]
+        if self._limiter is not None:
+            self._limiter.hold(self._threads or 1)
 
     def release(self) -> None:
         """Before the user's code runs: their own setting."""
-        for swap, number in zip(self._swaps, self._users, strict=True):
-            swap(number)
+        if self._limiter is not None:
+            self._limiter.release()

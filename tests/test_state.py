@@ -34,6 +34,18 @@ def test_a_restored_optimizer_goes_on_from_the_best_point() -> None:
     assert other.history.loss.tolist() == optimizer.history.loss.tolist()
 
 
+def test_a_state_that_was_loaded_can_be_saved_again() -> None:
+    first, second = rosenbrock(), rosenbrock()
+    optimizer = MinimizeWrapper(first.params, {"method": "BFGS"})
+    optimizer.step(first.closure(1))
+    other = MinimizeWrapper(second.params, {"method": "BFGS"})
+    other.load_state_dict(optimizer.state_dict())
+    saved = other.state_dict()["state"]
+    assert np.array_equal(torch.cat([s["best"].flatten() for s in saved.values()]), first.x)
+    other.step(second.closure(1))
+    assert np.array_equal(second.x, first.x)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 def test_a_state_of_another_dtype(dtype: torch.dtype) -> None:
     source, target = rosenbrock(torch.float64), rosenbrock(dtype)

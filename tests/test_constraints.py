@@ -1,0 +1,236 @@
+"""Constraints stated in tensors, for each method that takes them, by scipy's path."""
+
+from __future__ import annotations
+
+import functools
+import weakref
+from typing import Any
+
+import numpy as np
+import plain
+import pytest
+import torch
+from constrained import HOCK_SCHITTKOWSKI, HS7, HS71, HS100, Constrained
+from fitted_module import ModuleFit
+from instance import Array, Instance
+from scipy.optimize import Bounds, LinearConstraint, NonlinearConstraint
+from torch import Tensor, nn
+
+from pytorch_minimize._methods import METHODS
+from pytorch_minimize.optim import ClosureConstraint, MinimizeWrapper
+
+CONSTRAINED = [row.name for row in METHODS.values() if row.constraints]
+OPTIONS: dict[str, dict[str, Any]] = {
+    "SLSQP": {"ftol": 1e-8},
+    "COBYLA": {"tol": 1e-6, "maxiter": 400},
+    "COBYQA": {"maxfev": 250},
+    "trust-constr": {"gtol": 1e-8, "xtol": 1e-10, "barrier_tol": 1e-8},
+}
+
+
+def arguments(problem: Constrained, method: str) -> dict[str, Any]:
+    keywords: dict[str, Any] = {"method": method, "options": OPTIONS[method]}
+    if problem.bounds is not None:
+        n = problem.make().x0.size
+        keywords["bounds"] = Bounds(*(np.full(n, limit) for limit in problem.bounds))
+    return keywords
+
+
+@functools.cache
+def scipys(problem: Constrained, method: str) -> Any:
+    keywords = arguments(problem, method)
+    if METHODS[method.lower()].gradient:
+        keywords["jac"] = problem.grad
+    if method == "trust-constr":
+        keywords["hess"] = problem.hess
+    constraints = problem.for_scipy(method)
+    return plain.minimize(problem.fun, problem.make().x0, constraints=constraints, **keywords)
+
+
+def violation(problem: Constrained, x: Array) -> float:
+    c = problem.values(x)
+    return float(np.maximum(np.maximum(problem.lb - c, c - problem.ub), 0.0).max())
+
+
+@pytest.mark.parametrize("problem", HOCK_SCHITTKOWSKI, ids=str)
+@pytest.mark.parametrize("method", CONSTRAINED)
+def test_constrained_minimum_by_scipys_path(problem: Constrained, method: str) -> None:
+    instance = problem.make()
+    keywords = arguments(problem, method) | {"constraints": problem.stated(instance)}
+    optimizer = MinimizeWrapper(instance.params, keywords)
+    optimizer.step(instance.closure(1))
+    res, expected = optimizer.res, scipys(problem, method)
+    assert res.fun == pytest.approx(problem.minimum, abs=5e-5, rel=5e-6)
+    assert violation(problem, res.x) < 1e-6
+    assert res.nfev == expected.nfev
+    assert np.allclose(res.x, expected.x, rtol=1e-7, atol=1e-7)
+    assert np.array_equal(instance.x, res.x)
+
+
+@pytest.mark.parametrize("method", CONSTRAINED)
+def test_constrained_fit_of_a_module(method: str) -> None:
+    fit = ModuleFit()
+    keywords: dict[str, Any] = {"method": method, "options": OPTIONS[method]}
+    optimizer = MinimizeWrapper(fit.model.parameters(), keywords | {"constraints": fit.stated()})
+    optimizer.step(fit.closure)
+    twin = ModuleFit()
+    jac = twin.grad if METHODS[method.lower()].gradient else None
+    if method == "trust-constr":
+        keywords["hess"] = twin.hess
+    constraints = twin.for_scipy(method == "trust-constr")
+    expected = plain.minimize(twin.fun, twin.x0, jac=jac, constraints=constraints, **keywords)
+    assert optimizer.res.nfev == expected.nfev
+    assert np.allclose(optimizer.res.x, expected.x, rtol=1e-5, atol=1e-5)
+    assert fit.violation() < 1e-4
+    assert optimizer.res.fun < 0.1 * fit.fun(fit.x0)
+
+
+@pytest.mark.parametrize("method", CONSTRAINED)
+def test_one_run_of_each_at_one_point(method: str) -> None:
+    """The loss and a constraint at one x, with their derivatives, cost one run each."""
+    instance, losses, constraints = HS100.make(), [], []
+    stated = HS100.stated(instance)
+
+    def closure() -> Tensor:
+        losses.append(instance.x.tobytes())
+        return instance.closure(2)()
+
+    def fun() -> Tensor:
+        constraints.append(instance.x.tobytes())
+        return stated.fun()
+
+    constraint = ClosureConstraint(fun, stated.lb, stated.ub)
+    keywords = arguments(HS100, method) | {"constraints": [constraint]}
+    optimizer = MinimizeWrapper(instance.params, keywords)
+    optimizer.step(closure)
+    reloads = optimizer.profile.counts.get("reload", 0)
+    assert len(losses) == len(set(losses)) + reloads == optimizer.res.nfev + reloads
+    assert len(constraints) == len(set(constraints)) + reloads
+    assert set(losses) <= set(constraints)
+    assert optimizer.profile.counts["constraint"] == len(constraints)
+
+
+@pytest.mark.parametrize("method", CONSTRAINED)
+def test_forms_of_scipy_pass_through(method: str) -> None:
+    def radius(x: Array, scale: float = 1.0) -> float:
+        return float(scale * x @ x)
+
+    def loss(w: Tensor) -> Tensor:
+        return (w - torch.tensor([3.0, 1.0])).square().sum()
+
+    ours, theirs = (
+        [
+            {"type": "ineq", "fun": lambda x, a: 4.0 - radius(x, a), "args": (1.0,)},
+            NonlinearConstraint(radius, 1.0, np.inf),
+            LinearConstraint([[1.0, -2.0]], -1.0, 1.0),
+        ]
+        for _ in range(2)
+    )
+    w = nn.Parameter(torch.tensor([1.5, 0.5], dtype=torch.float64))
+    keywords: dict[str, Any] = {"method": method, "options": OPTIONS[method]}
+    if method == "trust-constr":
+        keywords["hess"] = lambda x: 2 * np.eye(2)
+    before = dict(ours[0])  # type: ignore[arg-type]
+    optimizer = MinimizeWrapper([w], keywords | {"constraints": ours})
+    optimizer.step(lambda: loss(w))
+    assert ours[0] == before
+    jac = (lambda x: 2 * (x - [3.0, 1.0])) if METHODS[method.lower()].gradient else None
+    expected = plain.minimize(
+        lambda x: loss(torch.tensor(x)).item(), [1.5, 0.5], jac=jac, constraints=theirs, **keywords
+    )
+    assert optimizer.res.nfev == expected.nfev
+    assert np.allclose(optimizer.res.x, expected.x, rtol=1e-9)
+
+
+@pytest.mark.parametrize("method", CONSTRAINED)
+def test_several_constraints_of_any_shape(method: str) -> None:
+    """Two-sided and one-sided, equal and unequal limits, and rows without any, in one."""
+    w = nn.Parameter(torch.zeros(2, 2, dtype=torch.float64))
+    lower = torch.tensor([[0.5, -torch.inf], [2.0, -torch.inf]])
+    upper = np.array([[np.inf, -1.0], [2.0, np.inf]])
+    constraints = [
+        ClosureConstraint(lambda: w, lower, upper),
+        ClosureConstraint(lambda: w[1, 1] ** 3, None, 8.0),
+        ClosureConstraint(lambda: w.sum(0), -1.0, [[4.0, 5.0]][0]),
+    ]
+    optimizer = MinimizeWrapper([w], {"method": method, "constraints": constraints})
+    optimizer.step(lambda: (w - torch.tensor([[0.0, 0.0], [0.0, 9.0]])).square().sum())
+    expected = torch.tensor([[0.5, -1.0], [2.0, 2.0]], dtype=torch.float64)
+    assert torch.allclose(w.detach(), expected, atol=2e-3)
+
+
+def test_keep_feasible() -> None:
+    w, iterates = nn.Parameter(torch.tensor([0.1, 0.1], dtype=torch.float64)), []
+    ball = ClosureConstraint(lambda: w.square().sum(), None, 1.0, keep_feasible=True)
+    keywords: dict[str, Any] = {"method": "trust-constr", "constraints": ball}
+    keywords["callback"] = lambda x, state: iterates.append(x @ x)
+    MinimizeWrapper([w], keywords).step(lambda: (w - 2).square().sum())
+    assert max(iterates) <= 1.0
+    optimizer = MinimizeWrapper([w], {"method": "SLSQP", "constraints": ball})
+    with pytest.raises(ValueError, match="keep_feasible is for trust-constr"):
+        optimizer.step(lambda: (w - 2).square().sum())
+
+
+@pytest.mark.parametrize("problem", [HS7, HS71], ids=str)
+@pytest.mark.parametrize("method", CONSTRAINED)
+@pytest.mark.parametrize("flat", [False, True])
+def test_a_run_cut_short_ends_at_the_best_feasible_point(
+    problem: Constrained, method: str, flat: bool
+) -> None:
+    seen: list[tuple[float, float]] = []
+
+    def closure(instance: Instance) -> Tensor:
+        x = instance.x
+        low, high = problem.bounds or (-np.inf, np.inf)
+        outside = float(np.maximum(np.maximum(low - x, x - high), 0.0).max())
+        amount = max(outside, violation(problem, x) / problem.lb[0])
+        seen.append((amount if amount > 1e-6 else 0.0, problem.fun(x)))
+        return instance.closure(2)()
+
+    for limit in (1, 4, 9):
+        seen.clear()
+        instance = problem.make()
+        stated: Any = problem.for_scipy(method) if flat else problem.stated(instance)
+        keywords = arguments(problem, method) | {"constraints": stated}
+        optimizer = MinimizeWrapper(instance.params, keywords, max_evaluations=limit)
+        optimizer.step(functools.partial(closure, instance))
+        assert len(seen) - optimizer.profile.counts.get("reload", 0) <= limit
+        if optimizer.res.status == 102:  # else it converged before
+            assert problem.fun(instance.x) == pytest.approx(min(seen)[1], abs=1e-9)
+
+
+@pytest.mark.filterwarnings("ignore:the start is outside the bounds")  # the least infeasible point
+@pytest.mark.parametrize("method", CONSTRAINED)
+def test_an_exception_of_the_constraint_leaves_the_best_point(method: str) -> None:
+    instance, runs = HS71.make(), []
+    stated = HS71.stated(instance)
+
+    def fun() -> Tensor:
+        runs.append(1)
+        if len(runs) == 4:
+            raise KeyError("constraint")
+        return stated.fun()
+
+    keywords = arguments(HS71, method)
+    keywords["constraints"] = ClosureConstraint(fun, stated.lb, stated.ub)
+    optimizer = MinimizeWrapper(instance.params, keywords)
+    with pytest.raises(KeyError, match="constraint"):
+        optimizer.step(instance.closure(1))
+    assert violation(HS71, instance.x) <= violation(HS71, HS71.make().x0)
+    optimizer.step(instance.closure(1))
+    assert violation(HS71, instance.x) < 1e-6
+
+
+def test_graphs_end_with_the_step() -> None:
+    w = nn.Parameter(torch.ones(3, dtype=torch.float64))
+    outputs = []
+
+    def fun() -> Tensor:
+        outputs.append(weakref.ref(c := w.square().sum()))
+        return c
+
+    constraints = ClosureConstraint(fun, None, 1.0)
+    optimizer = MinimizeWrapper([w], {"method": "trust-constr", "constraints": constraints})
+    optimizer.step(lambda: (w - 1).square().sum())
+    assert outputs
+    assert all(output() is None for output in outputs)
