@@ -33,7 +33,7 @@ class Algorithm:
         options: the names that its ``options`` dict knows; empty where it has none.
         box: scipy's name for the box of finite bounds, which is ``bounds`` to our users; "" where
             it needs none.
-        open_box: every low must be below its high, equal ones are refused.
+        open_box: keywords -> whether every low must be below its high, equal ones being refused.
         takes_x0: it starts from the model's parameters.
         local: n -> the ``minimizer_args`` of its local minimiser where the user gives none; None
             where it has no local minimiser.
@@ -56,7 +56,7 @@ class Algorithm:
     elsewhere: Mapping[str, str] = field(default_factory=dict)
     options: tuple[str, ...] = ()
     box: str = "bounds"
-    open_box: bool = False
+    open_box: Callable[[Mapping[str, Any]], bool] = lambda keywords: False
     takes_x0: bool = False
     local: Callable[[int], dict[str, Any]] | None = None
     local_method: str | None = None
@@ -164,6 +164,8 @@ ALGORITHMS: dict[str, Algorithm] = {
                 *("f_min", "f_tol", "maxiter", "maxfev", "maxev", "maxtime", "minhgrd"),
                 *("symmetry", "minimize_every_iter", "local_iter", "infty_constraints", "disp"),
             ),
+            # The others triangulate their points, which then must span the box.
+            open_box=lambda keywords: keywords.get("sampling_method", "simplicial") != "simplicial",
             local=lambda n: {"method": "SLSQP", "options": {"ftol": 1e-12}},
             local_method="SLSQP",
             autograd=True,
@@ -178,7 +180,7 @@ ALGORITHMS: dict[str, Algorithm] = {
                 *("maxfun", "no_local_search", "callback", *_SEED),
             ),
             elsewhere={"func": _FUN, "x0": _X0, "args": _ARGS, "minimizer_kwargs": _LOCAL},
-            open_box=True,
+            open_box=lambda keywords: True,
             takes_x0=True,
             local=_dual_annealing_local,
             local_method="L-BFGS-B",
@@ -196,7 +198,7 @@ ALGORITHMS: dict[str, Algorithm] = {
                 *("vol_tol", "len_tol", "callback"),
             ),
             elsewhere={"func": _FUN, "args": _ARGS},
-            open_box=True,
+            open_box=lambda keywords: True,
             told=("x",),
             iterates=True,
         ),

@@ -166,7 +166,7 @@ class GlobalOptimizer(ScipyOptimizer):
             check_ranges(row.box, keywords[row.box], bounds, self.bridge.numel)
             return None
         where = layout(self.param_groups, self.bridge.params)
-        box = check_box(bounds, where, open_box=row.open_box)
+        box = check_box(bounds, where, open_box=row.open_box(keywords))
         keywords[row.box] = list(zip(box.lb.tolist(), box.ub.tolist(), strict=True))
         return box
 
@@ -195,5 +195,8 @@ class GlobalOptimizer(ScipyOptimizer):
         return super().__getstate__() | {name: self.__dict__[name] for name in own}
 
     def __repr__(self) -> str:
-        given = ", ".join(f"{name}={value!r}" for name, value in self._keywords.items())
-        return f"{type(self).__name__}({given})\n{super(ScipyOptimizer, self).__repr__()}"
+        given = [f"{name}={value!r}" for name, value in self._keywords.items()]
+        if self.algorithm.local is not None:
+            given.insert(0, f"method={self._local_arguments().name}")
+        name = type(self).__name__
+        return f"{name}({', '.join(given)})\n{super(ScipyOptimizer, self).__repr__()}"

@@ -13,7 +13,7 @@ from scipy.optimize import Bounds, OptimizeResult
 from ._arguments import Arguments
 from ._bridge import coarsest_eps, same_values
 from ._history import History
-from ._objective import Array, Objective, nowhere_violated
+from ._objective import Array, Objective, as_vector, nowhere_violated
 from ._search_box import clipped
 from ._settings import Settings
 from ._stopping import Stopped
@@ -77,10 +77,11 @@ class LocalSearch:
     ) -> OptimizeResult:
         """One local search from x0; the signature is that of scipy's custom methods."""
         objective, arguments = self._objective, self._arguments
-        watch = Watch(objective, x0, arguments, Settings(), History())
         keywords = dict(self._keywords)
+        # A hop of basinhopping may have left the bounds; brute hands over one variable as a number.
+        x0 = clipped(as_vector(x0), keywords.get("bounds"))
+        watch = Watch(objective, x0, arguments, Settings(), History())
         keywords["callback"] = watch if callback is None else _Both(watch, callback)
-        x0 = clipped(x0, keywords.get("bounds"))  # a hop of basinhopping may have left them
         evaluations = objective.evaluations
         with self._rules():
             try:

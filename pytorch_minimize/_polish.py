@@ -42,7 +42,10 @@ def polish(
     constraints = keywords.get("constraints", ())
     search = make_search(box)
     try:
-        found = search(objective.fun, res.x.copy(), bounds=box, constraints=constraints)
+        with warnings.catch_warnings():
+            # trust-constr's advice on constraints that are linear; nobody here chose it.
+            warnings.filterwarnings("ignore", "delta_grad == 0.0", UserWarning)
+            found = search(objective.fun, res.x.copy(), bounds=box, constraints=constraints)
     except NoGraphError:
         objective.error = None
         warnings.warn(
