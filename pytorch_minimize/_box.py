@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from typing import NoReturn
 
 import numpy as np
 import torch
@@ -21,10 +22,16 @@ _AS_GOOD_AS_EQUAL = 1e-10
 
 
 def start_within(bridge: Bridge, bounds: Bounds | None) -> None:
-    """Move the parameters into the bounds, with one warning, where they are not."""
+    """Move the parameters into the bounds, with one warning, where they are not.
+
+    Raises:
+        ValueError: a parameter holds NaN or inf, from where no method finds back.
+    """
+    x = bridge.flatten_params()
+    if not np.isfinite(x).all():
+        _refuse_start(bridge)
     if bounds is None:
         return
-    x = bridge.flatten_params()
     inside = np.clip(x, bounds.lb, bounds.ub)
     distance = np.abs(inside - x)
     if not distance.any():
@@ -40,6 +47,16 @@ def start_within(bridge: Bridge, bounds: Bounds | None) -> None:
             stacklevel=2,
         )
     bridge.load_params(inside)
+
+
+def _refuse_start(bridge: Bridge) -> NoReturn:
+    spoilt = [i for i, p in enumerate(bridge.params) if not torch.isfinite(p).all()]
+    shape = tuple(bridge.params[spoilt[0]].shape)
+    raise ValueError(
+        f"step: expected parameters that are finite, got NaN or inf in {len(spoilt)} of "
+        f"{len(bridge.params)}, the first of them number {spoilt[0]} of shape {shape}. Set them to "
+        f"where the search shall start."
+    )
 
 
 def completer(bounds: Bounds | None) -> Callable[[Array], Array] | None:

@@ -16,7 +16,7 @@ from ._history import History
 from ._objective import Array, Objective, as_vector, nowhere_violated
 from ._search_box import clipped
 from ._settings import Settings
-from ._stopping import Stopped
+from ._stopping import Ending, Stopped
 from ._watch import Watch
 
 __all__ = ["LocalSearch", "MakeKeywords"]
@@ -87,6 +87,8 @@ class LocalSearch:
             try:
                 result = scipy.optimize.minimize(fun, x0, **keywords)
             except Stopped as stop:
+                if stop.ending is Ending.BROKEN_DOWN:  # a search that fails, no more
+                    stop.x, stop.nit = watch.iterate, watch.nit
                 if stop.x is None:  # the whole run ends, not only this search
                     raise
                 result = stop.result(objective)

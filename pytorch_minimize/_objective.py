@@ -69,6 +69,7 @@ class Objective:
         nonfinite: how many of them were not finite.
         error: what the closure raised, in case that the solver keeps it to itself.
         before_evaluation: called before each run of the closure; may raise to end the run.
+        on_nan_point: called where the loss is not finite because the solver's x is not; may raise.
         on_leave: called where the parameters' values are about to change.
         box: lower and upper bounds that the solver keeps, save by a rounding.
         violation: how far the parameters' point is outside the feasible region; 0 inside, None
@@ -103,6 +104,7 @@ class Objective:
         self.nonfinite = 0
         self.error: BaseException | None = None
         self.before_evaluation: Callable[[], None] | None = None
+        self.on_nan_point: Callable[[], None] | None = None
         self.on_leave: list[Callable[[], None]] = []
         self.box: tuple[Array, Array] | None = None
         self.violation: Callable[[], float | None] = nowhere_violated
@@ -239,7 +241,7 @@ class Objective:
         """The run is over: keep nothing of it alive."""
         self._leave()
         self.on_leave.clear()
-        self.before_evaluation = self.error = None
+        self.before_evaluation = self.on_nan_point = self.error = None
 
     def _enter(self, what: str) -> None:
         self.profile.charge("solver")
@@ -297,6 +299,8 @@ class Objective:
             finite = finite and grad_is_finite
         self._x_is_evaluated, self._is_finite = True, finite
         if not finite:
+            if self.on_nan_point is not None and np.isnan(self._x).any():
+                self.on_nan_point()
             value = self._answer_nonfinite(value)
         else:
             self._last_finite_grad = self._grad

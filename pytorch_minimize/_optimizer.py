@@ -203,6 +203,7 @@ class ScipyOptimizer(BoundedGroups):
         x0 = bridge.flatten_params()
         checkpoint = self._make_checkpoint()
         watch = Watch(objective, x0, self._arguments, self._settings, self.history, checkpoint)
+        objective.on_nan_point = watch.break_down
         if watch.has_limits:
             objective.before_evaluation = watch.before_evaluation
         self.history.begin_segment()
@@ -224,11 +225,12 @@ class ScipyOptimizer(BoundedGroups):
                 checkpoint.write()
         except BaseException as raised:
             objective.load_best()
-            closures_own = objective.error
-            if closures_own is None or closures_own is raised:
+            # Not in a local of this frame: the error's traceback holds the frame, and the two would
+            # keep the graph alive until the garbage collector comes.
+            if objective.error is None or objective.error is raised:
                 raise
             # scipy has put an error of its own in its place.
-            raise closures_own from closures_own.__cause__
+            raise objective.error from objective.error.__cause__
         finally:
             self._objective = None
             objective.close()

@@ -25,6 +25,7 @@ class Ending(Enum):
     TIMEOUT = 101, False, "The time limit has been reached (timeout)."
     EVALUATIONS = 102, False, "The limit on evaluations has been reached (max_evaluations)."
     STALLED = 103, True, "The loss falls by less than rtol over ten iterations."
+    BROKEN_DOWN = 104, False, "The method broke down: it asked for the loss at a point with NaN."
 
     def __init__(self, status: int, success: bool, message: str) -> None:
         self.status, self.success, self.message = status, success, message

@@ -90,6 +90,18 @@ class Watch:
         if limit is not None and objective.evaluations >= limit:
             raise Stopped(Ending.EVALUATIONS, None, self.nit)
 
+    def break_down(self) -> None:
+        """End the run: no answer brings a solver back whose own arithmetic gave NaN.
+
+        trust-krylov does where the gradient's norm is below 1.4e-8, and would go on to maxiter.
+        """
+        raise Stopped(Ending.BROKEN_DOWN, None, self.nit)
+
+    @property
+    def iterate(self) -> Array:
+        """The last that the solver told of, or the start."""
+        return self._previous
+
     def __call__(self, intermediate_result: Any) -> None:
         """scipy's callback; the parameter's name is what makes scipy hand over a result."""
         objective = self._objective

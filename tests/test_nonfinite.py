@@ -9,12 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from instance import Instance
 from methods import ALL, CAPPED, GRADIENT, GRADIENT_FREE, arguments
 from problems import rosenbrock
-from torch import Tensor
+from scipy.optimize import OptimizeResult
+from torch import Tensor, nn
 
-from pytorch_minimize.optim import MinimizeWrapper
+from pytorch_minimize.optim import BasinHoppingWrapper, MinimizeWrapper
 
 BAD = [math.nan, math.inf, -math.inf]
 # These are among the eight methods that recovery by a large loss was found to save.
@@ -153,6 +155,49 @@ def test_raise_stops_at_the_first(method: str, bad: float) -> None:
     assert len(seen) == 4
     best = min(seen[:3], key=lambda pair: pair[0])[1]
     assert np.array_equal(instance.x, best)
+
+
+def gives_up(fun: Any, x0: Any, **_: Any) -> OptimizeResult:
+    """A solver that descends once, and whose arithmetic then breaks down for good."""
+    fun(x0 * 0.5)
+    while True:
+        fun(x0 * math.nan)
+
+
+def test_a_solver_that_breaks_down_ends_at_the_best_point() -> None:
+    x, calls = nn.Parameter(torch.tensor([3.0, -2.0], dtype=torch.float64)), 0
+
+    def closure() -> Tensor:
+        nonlocal calls
+        calls += 1
+        return x.square().sum()
+
+    optimizer = MinimizeWrapper([x], {"method": gives_up})
+    loss = optimizer.step(closure)
+    assert calls == 2
+    assert (optimizer.res.status, optimizer.res.success) == (104, False)
+    assert "NaN" in optimizer.res.message
+    assert x.tolist() == [1.5, -1.0]
+    assert loss == optimizer.res.fun == 3.25
+
+
+def test_a_local_search_that_breaks_down_is_one_that_failed() -> None:
+    x = nn.Parameter(torch.tensor([3.0, -2.0], dtype=torch.float64))
+    optimizer = BasinHoppingWrapper([x], {"method": gives_up}, {"niter": 3, "rng": 0})
+    optimizer.step(lambda: x.square().sum())
+    assert optimizer.res.nit == 3
+    assert optimizer.res.minimization_failures == 4
+    assert np.array_equal(x.detach().numpy(), optimizer.res.x)
+
+
+@pytest.mark.parametrize("bad", BAD)
+@pytest.mark.parametrize("method", [*ALL, gives_up])
+def test_a_start_that_is_not_finite_is_refused(method: Any, bad: float) -> None:
+    fine = nn.Parameter(torch.ones(2))
+    spoiled = nn.Parameter(torch.tensor([[1.0, bad]]))
+    optimizer = MinimizeWrapper([fine, spoiled], {"method": method})
+    with pytest.raises(ValueError, match=r"1 of 2, the first of them number 1 of shape \(1, 2\)"):
+        optimizer.step(lambda: fine.sum() + spoiled.sum())
 
 
 def test_the_next_step_starts_its_own_count() -> None:
