@@ -2,7 +2,8 @@
 
 DEBUG=1 builds with assertions and symbols, SANITIZE=1 with the address and
 undefined-behaviour sanitizers as well, EXTENSION=0 without the extension (then only
-PYTORCH_MINIMIZE_BRIDGE=python works).
+PYTORCH_MINIMIZE_BRIDGE=python works). CUDA is built where torch was built with it and finds
+the toolkit (CUDA_HOME), whether or not there is a card; USE_CUDA=0 leaves it out.
 """
 
 import os
@@ -11,16 +12,28 @@ from pathlib import Path
 
 import torch
 from setuptools import Extension, setup
-from torch.utils.cpp_extension import BuildExtension, CppExtension, include_paths
+from torch.utils.cpp_extension import (
+    CUDA_HOME,
+    BuildExtension,
+    CppExtension,
+    CUDAExtension,
+    include_paths,
+)
 
 SANITIZE = os.environ.get("SANITIZE") == "1"
 DEBUG = os.environ.get("DEBUG") == "1" or SANITIZE
+CUDA = (
+    CUDA_HOME is not None and torch.version.cuda is not None and os.environ.get("USE_CUDA") != "0"
+)
+
+# Where there is no card to ask: from A100 on, and what comes after by way of PTX.
+DEFAULT_ARCHITECTURES = "8.0;9.0+PTX"
 
 
 def compile_args() -> list[str]:
     # torch's headers as system headers: the warnings are to be about our own code.
     args = ["-std=c++20", "-fvisibility=hidden", "-Wall", "-Wextra"]
-    args += [f"-isystem{path}" for path in include_paths()]
+    args += [f"-isystem{path}" for path in include_paths("cuda" if CUDA else "cpu")]
     if sys.platform == "linux":
         # For at::parallel_for. Not at link time: the symbols are then found in torch's
         # own OpenMP runtime, and a second one is never loaded.
@@ -34,15 +47,40 @@ def compile_args() -> list[str]:
     return args
 
 
+def nvcc_args() -> list[str]:
+    # A kernel that spills its registers is not one that we want, so that it does not build.
+    ptxas = "-Xptxas=-v,--warn-on-spills,--warning-as-error"
+    return ["-std=c++20", "-O0" if DEBUG else "-O3", "-lineinfo" if DEBUG else "-DNDEBUG", ptxas]
+
+
+def architectures() -> str:
+    """What torch compiles for; its own default needs a card."""
+    cards = {torch.cuda.get_device_capability(i) for i in range(torch.cuda.device_count())}
+    found = ";".join(f"{major}.{minor}" for major, minor in sorted(cards))
+    return os.environ.setdefault("TORCH_CUDA_ARCH_LIST", found or DEFAULT_ARCHITECTURES)
+
+
 def extension() -> Extension:
-    return CppExtension(
+    sources = {str(path) for path in Path("csrc").glob("*.cpp")}
+    macros = [
+        ("MINIMIZE_TORCH_VERSION", torch.__version__),
+        ("MINIMIZE_DEBUG", str(int(DEBUG))),
+    ]
+    args = {"cxx": compile_args()}
+    if CUDA:
+        sources |= {str(path) for path in Path("csrc/cuda").glob("*.cu")}
+        args["nvcc"] = nvcc_args()
+        macros += [
+            ("MINIMIZE_CUDA", torch.version.cuda),
+            ("MINIMIZE_ARCHITECTURES", architectures().replace(";", "/").replace(" ", "/")),
+        ]
+    else:
+        sources.remove(str(Path("csrc/device_cuda.cpp")))
+    return (CUDAExtension if CUDA else CppExtension)(
         "pytorch_minimize._C",
-        sorted(str(path) for path in Path("csrc").glob("*.cpp")),
-        define_macros=[
-            ("MINIMIZE_TORCH_VERSION", torch.__version__),
-            ("MINIMIZE_DEBUG", str(int(DEBUG))),
-        ],
-        extra_compile_args=compile_args(),
+        sorted(sources),
+        define_macros=macros,
+        extra_compile_args=args,
         extra_link_args=["-fsanitize=address,undefined"] if SANITIZE else [],
     )
 

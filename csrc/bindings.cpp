@@ -1,6 +1,6 @@
-#include "curvature.h"
+#include "emulation.h"
 #include "flat_memory.h"
-#include "parameter_bridge.h"
+#include "py_bridge.h"
 #include "thread_number.h"
 #include "vector_ops.h"
 
@@ -8,7 +8,6 @@
 #include <torch/csrc/Exceptions.h>
 #include <torch/csrc/utils/pybind.h>
 
-#include <optional>
 #include <utility>
 
 // The version comes unquoted: quotes would not survive every way to call a compiler.
@@ -28,116 +27,18 @@ constexpr auto kHessianDoc = R"(The Hessian at the parameters' current values, o
 The loss comes as the backward() calls that make up its gradient, one `add` each.
 Their graphs live as long as this object.)";
 
-std::vector<at::Tensor> to_tensors(const py::iterable& items, bool none_is_zeros) {
-  std::vector<at::Tensor> tensors;
-  for (const auto item : items) {
-    py::detail::make_caster<at::Tensor> caster;
-    if (none_is_zeros && item.is_none()) {
-      tensors.emplace_back();
-      continue;
-    }
-    TORCH_CHECK_TYPE(
-        caster.load(item, false), "expected a list of tensors, got ",
-        std::string(py::str(py::type::of(item).attr("__name__"))), " at position ", tensors.size(),
-        ".");
-    tensors.push_back(py::detail::cast_op<at::Tensor>(caster));
-  }
-  return tensors;
-}
-
-/// A ParameterBridge whose flat vectors are arrays of a pool of its own.
-class PyBridge {
- public:
-  explicit PyBridge(const py::iterable& params)
-      : bridge(to_tensors(params, false)), pool(std::make_shared<FlatPool>(bridge.numel())) {}
-
-  std::pair<py::array, bool> gather(const FlatPass& pass) const {
-    auto array = pool->new_array();
-    double* const out = array.mutable_data();
-    const Unlocked unlocked(bridge.numel());
-    const bool finite = pass.gather(out);
-    return {std::move(array), finite};
-  }
-  void scatter(const FlatInput& x, const FlatPass& pass) const {
-    const Unlocked unlocked(bridge.numel());
-    pass.scatter(x.data());
-  }
-  std::vector<at::Tensor> unflatten(const FlatInput& x) const {
-    const Unlocked unlocked(bridge.numel());
-    return bridge.unpack(x.data());
-  }
-  FlatInput input(py::handle x) const {
-    return {x, bridge.numel()};
-  }
-
-  const ParameterBridge bridge;
-  const std::shared_ptr<FlatPool> pool;
-
- private:
-  /// Releases the GIL for the passes that are long enough.
-  struct Unlocked {
-    explicit Unlocked(int64_t numel) {
-      if (numel >= kSerialReals) {
-        released.emplace();
-      }
-    }
-    std::optional<py::gil_scoped_release> released;
-  };
-};
-
-/// Flat vectors, one a row.
-using Rows = py::array_t<double, py::array::c_style>;
-
-/// A HessianOperator on arrays, which come from its bridge's pool.
-class PyHessian {
- public:
-  explicit PyHessian(const std::shared_ptr<const PyBridge>& bridge)
-      : hessian({bridge, &bridge->bridge}), bridge_(bridge) {}
-
-  void add(
-      const std::vector<at::Tensor>& roots, const py::iterable& seeds,
-      const std::optional<std::vector<at::Tensor>>& inputs, bool fill_grads) {
-    const auto given = to_tensors(seeds, true);
-    const py::gil_scoped_release unlocked;
-    hessian.add(roots, given, inputs, fill_grads);
-  }
-  std::pair<py::array, bool> product(py::handle v) const {
-    const auto input = bridge_->input(v);
-    auto array = bridge_->pool->new_array();
-    double* const out = array.mutable_data();
-    const py::gil_scoped_release unlocked;
-    const bool finite = hessian.product(input.data(), out);
-    return {std::move(array), finite};
-  }
-  std::vector<at::Tensor> unpack_rows(const Rows& v) const {
-    const auto rows = check_rows(v);
-    return hessian.unpack_rows(v.data(), rows);
-  }
-  bool pack_rows(const py::iterable& stacks, Rows& out) const {
-    const auto rows = check_rows(out);
-    return hessian.pack_rows(to_tensors(stacks, true), rows, out.mutable_data());
-  }
-
-  HessianOperator hessian;
-
- private:
-  int64_t check_rows(const Rows& array) const {
-    TORCH_CHECK_VALUE(
-        array.ndim() == 2 && array.shape(1) == hessian.numel(),
-        "expected an array of shape (rows, ", hessian.numel(), "), got ",
-        std::string(py::str(array.attr("shape"))), ".");
-    return array.shape(0);
-  }
-
-  std::shared_ptr<const PyBridge> bridge_;
-};
-
 py::dict build_info() {
   py::dict info;
   info["torch"] = MINIMIZE_QUOTE(MINIMIZE_TORCH_VERSION);
   info["compiler"] = __VERSION__;
   info["debug"] = MINIMIZE_DEBUG != 0;
+#ifdef MINIMIZE_CUDA
+  info["cuda"] = MINIMIZE_QUOTE(MINIMIZE_CUDA);
+  info["architectures"] = py::str(MINIMIZE_QUOTE(MINIMIZE_ARCHITECTURES)).attr("split")("/");
+#else
   info["cuda"] = py::none();
+  info["architectures"] = py::list();
+#endif
 #ifdef _OPENMP
   info["openmp"] = true;
 #else
@@ -187,6 +88,10 @@ PYBIND11_MODULE(_C, m) {
       .def(
           "gradient", [](const PyBridge& self) { return self.gather(self.bridge.reading_grads()); },
           "flatten_grads(), and whether all of it is finite.")
+      .def(
+          "evaluation", &PyBridge::evaluation, py::arg("loss"),
+          "The loss, flatten_grads(), and whether all of the gradient is finite; from a device "
+          "in one transfer.")
       .def(
           "flatten",
           [](const PyBridge& self, const py::iterable& tensors) {
@@ -262,5 +167,6 @@ PYBIND11_MODULE(_C, m) {
       "move", &minimize::move, py::arg("previous"), py::arg("x"),
       "Sets previous to x; returns the Euclidean length of that move.");
   m.def("largest", &minimize::largest, py::arg("v"), "max |v_i|; 0 if v is empty.");
+  minimize::bind_emulation(m);
   m.def("build_info", &minimize::build_info, "What this extension was built with, and for.");
 }

@@ -1,5 +1,6 @@
 #include "checks.h"
 
+#include "device_kernels.h"
 #include "overlap.h"
 
 #include <c10/util/Exception.h>
@@ -10,6 +11,10 @@ namespace minimize {
 namespace {
 
 constexpr auto kDtypes = "float16, bfloat16, float32, float64, complex64 or complex128";
+
+constexpr auto kRebuild =
+    "Rebuild it where torch finds the CUDA toolkit (see CUDA_HOME), in the source directory: "
+    "pip install --no-build-isolation --no-deps --force-reinstall .";
 
 /// Tensors whose elements are not in memory of their own.
 constexpr c10::DispatchKeySet kElsewhere(
@@ -37,7 +42,9 @@ bool is_plain(const c10::TensorImpl& tensor) {
 
 /// Whether the storage reaches as far as the elements do; it may have been freed.
 bool has_memory(const c10::TensorImpl& tensor) {
-  if (tensor.device_type() != c10::DeviceType::CPU || tensor.numel() == 0) {
+  const auto type = tensor.device_type();
+  const bool by_address = type == c10::DeviceType::CPU || find_device_kernels(type) != nullptr;
+  if (!by_address || tensor.numel() == 0) {
     return true;
   }
   int64_t past = tensor.storage_offset() + 1;
@@ -71,6 +78,12 @@ bool Spec::is_met_by(const c10::TensorImpl& tensor) const {
          tensor.sizes() == c10::IntArrayRef(sizes) && has_memory(tensor);
 }
 
+bool is_readable_scalar(const c10::TensorImpl& tensor) {
+  const auto dtype = c10::typeMetaToScalarType(tensor.dtype());
+  return is_plain(tensor) && tensor.numel() == 1 && is_supported(dtype) &&
+         !c10::isComplexType(dtype) && has_memory(tensor);
+}
+
 void check_can_be_variable(size_t i, const at::Tensor& param) {
   TORCH_CHECK_TYPE(
       is_supported(param.scalar_type()), "parameter ", i, " has dtype ", name(param.dtype()),
@@ -78,6 +91,9 @@ void check_can_be_variable(size_t i, const at::Tensor& param) {
   TORCH_CHECK_VALUE(
       !param.is_meta(), "parameter ", i,
       " is on the meta device and has no values; materialise it first.");
+  TORCH_CHECK(
+      !param.is_cuda() || find_device_kernels(c10::DeviceType::CUDA) != nullptr, "parameter ", i,
+      " is on ", param.device(), ", but the C++ extension was built without CUDA. ", kRebuild);
   TORCH_CHECK_VALUE(
       param.layout() == c10::kStrided && !param.is_nested(), "parameter ", i,
       " is not strided; expected a dense tensor (see Tensor.to_dense).");

@@ -22,7 +22,10 @@ struct Spec {
   int64_t reals;
 };
 
-/// Refuses, with a TypeError or ValueError, the i-th parameter for what it is.
+/// Whether the tensor is one real number in plain memory, of a parameter's dtype.
+bool is_readable_scalar(const c10::TensorImpl& tensor);
+
+/// Refuses, with a TypeError ValueError or RuntimeError, the i-th parameter for what it is.
 void check_can_be_variable(size_t i, const at::Tensor& param);
 
 /// Refuses parameters that share memory, or overlap themselves.

@@ -106,7 +106,7 @@ void HessianOperator::check_unchanged() const {
   }
 }
 
-bool HessianOperator::product(const double* v, double* out) const {
+bool HessianOperator::product(const double* v, double* out, Past past) const {
   check_unchanged();
   if (gradients_.empty()) {
     std::fill_n(out, numel(), 0.0);
@@ -120,7 +120,7 @@ bool HessianOperator::product(const double* v, double* out) const {
   }
   const auto products =
       vector_jacobian(gradients_, bridge_->params(), seeds, /*create_graph=*/false);
-  return bridge_->pack(products, out);
+  return bridge_->pack(products, out, past);
 }
 
 int64_t HessianOperator::product_bytes() const {

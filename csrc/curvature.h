@@ -36,7 +36,7 @@ class HessianOperator {
 
   /// Hv into out[0, numel); true if all of it is finite. Parameters that the
   /// gradient does not depend on get zeros.
-  bool product(const double* v, double* out) const;
+  bool product(const double* v, double* out, Past past = Past::kNothing) const;
 
   /// Bytes that one product allocates, about.
   int64_t product_bytes() const;

@@ -1,7 +1,9 @@
 #pragma once
 
+#include <c10/core/Allocator.h>
 #include <pybind11/numpy.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <mutex>
@@ -11,6 +13,20 @@ namespace minimize {
 
 namespace py = pybind11;
 
+/// Doubles past the end of each vector of a pool: what a device sends along with it.
+constexpr int64_t kTail = 2;
+
+/// Memory of the host in huge pages where it is large.
+c10::DataPtr allocate_host(size_t bytes);
+
+/// Where a pool gets memory, and how much of it the pool itself keeps for reuse.
+struct FlatSource {
+  c10::DataPtr (*allocate)(size_t bytes) = allocate_host;
+  // What a solver holds at one time is small: an old gradient, a new one, a trial
+  // point. More than these few waiting would be memory that nothing asks for again.
+  size_t kept = 4;
+};
+
 /// Vectors of one length, recycled. A first touch of fresh memory costs several
 /// times the pass that fills it (page faults), so freed vectors are kept.
 ///
@@ -19,21 +35,19 @@ namespace py = pybind11;
 /// bridge and the arrays it handed out.
 class FlatPool : public std::enable_shared_from_this<FlatPool> {
  public:
-  explicit FlatPool(int64_t numel) : numel_(numel) {}
+  explicit FlatPool(int64_t numel, const FlatSource& source = {})
+      : numel_(numel), source_(source) {}
   FlatPool(const FlatPool&) = delete;
   FlatPool& operator=(const FlatPool&) = delete;
 
-  /// A vector that nothing else refers to, its values unspecified.
+  /// A vector that nothing else refers to, its values and tail unspecified.
   py::array_t<double> new_array();
   /// Frees the vectors that wait for reuse.
   void release();
 
  private:
-  struct Free {
-    void operator()(double* memory) const;
-  };
   struct Block {
-    std::unique_ptr<double, Free> memory;
+    c10::DataPtr memory;
     std::shared_ptr<FlatPool> pool;  // while handed out
   };
 
@@ -41,6 +55,7 @@ class FlatPool : public std::enable_shared_from_this<FlatPool> {
   static void give_back(std::unique_ptr<Block> block);
 
   const int64_t numel_;
+  const FlatSource source_;
   std::mutex mutex_;
   std::vector<std::unique_ptr<Block>> free_;
 };

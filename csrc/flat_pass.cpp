@@ -20,12 +20,6 @@ constexpr int64_t kStreamReals = 1 << 20;
 // A run must be this long for streaming stores, which end in a fence.
 constexpr int64_t kStreamRun = 1 << 12;
 
-constexpr c10::DispatchKeySet kLazyKeys({c10::DispatchKey::Conjugate, c10::DispatchKey::Negative});
-
-c10::ScalarType dtype_of(const c10::TensorImpl& tensor) {
-  return c10::typeMetaToScalarType(tensor.dtype());
-}
-
 /// Calls f with a pointer of the C++ type of a real of this dtype.
 template <class F>
 decltype(auto) with_type(c10::ScalarType dtype, void* data, const F& f) {
@@ -41,35 +35,6 @@ decltype(auto) with_type(c10::ScalarType dtype, void* data, const F& f) {
   }
 }
 
-/// Negates the reals that a lazily conjugated or negated view has negated.
-class LazySigns {
- public:
-  explicit LazySigns(const c10::TensorImpl& view)
-      : complex_(c10::isComplexType(dtype_of(view))),
-        even_(view.key_set().has(c10::DispatchKey::Negative)),
-        odd_(even_ != view.key_set().has(c10::DispatchKey::Conjugate)) {}
-
-  /// Data are n reals of the view from its real number `from` on.
-  template <class T>
-  void apply(T* data, int64_t stride, int64_t n, int64_t from) const {
-    if (even_) {
-      for (int64_t i = complex_ ? from % 2 : 0; i < n; i += complex_ ? 2 : 1) {
-        data[i * stride] = -data[i * stride];
-      }
-    }
-    if (odd_ && complex_) {
-      for (int64_t i = 1 - from % 2; i < n; i += 2) {
-        data[i * stride] = -data[i * stride];
-      }
-    }
-  }
-
- private:
-  bool complex_;
-  bool even_;
-  bool odd_;
-};
-
 }  // namespace
 
 FlatPass::FlatPass(int64_t numel, size_t count) : numel_(numel) {
@@ -83,44 +48,80 @@ void FlatPass::append(const c10::TensorImpl& host, const void* memory) {
   }
   const auto dtype = dtype_of(host);
   const bool complex = c10::isComplexType(dtype);
-  const bool flat = host.is_contiguous() && !host.key_set().has_any(kLazyKeys);
   const auto offset = host.storage_offset() * static_cast<int64_t>(host.itemsize());
   auto* const data = static_cast<char*>(const_cast<void*>(memory)) + offset;
   auto& piece = pieces_.emplace_back();
   piece.begin = end_;
   piece.data = data;
-  piece.view = flat ? nullptr : &host;
+  piece.view = is_in_flat_order(host) ? nullptr : &host;
   piece.dtype = complex ? c10::toRealValueType(dtype) : dtype;
   end_ += complex ? 2 * numel : numel;
 }
 
-void FlatPass::read(const at::Tensor& tensor) {
+/// A device's tensors that are neighbours in the flat vector are in its share of it, too,
+/// so that they are one piece here.
+DeviceShare& FlatPass::append(DeviceLane& lane, int64_t reals) {
+  const auto found = std::find_if(shares_.begin(), shares_.end(), [&](const DeviceShare& share) {
+    return &share.lane() == &lane;
+  });
+  const auto s = static_cast<size_t>(found - shares_.begin());
+  if (found == shares_.end()) {
+    shares_.emplace_back(lane);
+  }
+  auto& share = shares_[s];
+  const bool goes_on = !crossings_.empty() && crossings_.back().share == s &&
+                       crossings_.back().piece + 1 == pieces_.size();
+  if (!goes_on && reals > 0) {
+    crossings_.push_back({pieces_.size(), s, share.reals()});
+    pieces_.push_back({end_, nullptr, nullptr, c10::ScalarType::Double});
+  }
+  end_ += reals;
+  return share;
+}
+
+void FlatPass::read(const at::Tensor& tensor, DeviceLane* lane) {
+  const auto& impl = *tensor.unsafeGetTensorImpl();
+  if (lane != nullptr) {
+    append(*lane, count_reals(impl)).add(tensor, impl.unsafe_storage().data());
+    return;
+  }
   if (!tensor.is_cpu()) {
-    read_owned(tensor);
+    read_owned(tensor, nullptr);
     return;
   }
   if (numel_ >= kSerialReals) {
     held_.push_back(tensor);
   }
-  const auto& impl = *tensor.unsafeGetTensorImpl();
   append(impl, impl.unsafe_storage().data());
 }
 
-void FlatPass::read_owned(at::Tensor tensor) {
+void FlatPass::read_owned(at::Tensor tensor, DeviceLane* lane) {
+  if (lane != nullptr) {
+    read(tensor, lane);
+    return;
+  }
   const at::NoGradGuard no_grad;
   held_.push_back(tensor.to(at::kCPU));
   const auto& impl = *held_.back().unsafeGetTensorImpl();
   append(impl, impl.unsafe_storage().data());
 }
 
-void FlatPass::zeros(int64_t numel) {
-  if (numel > 0) {
+void FlatPass::zeros(int64_t numel, DeviceLane* lane) {
+  if (lane != nullptr) {
+    append(*lane, numel).add_zeros(numel);
+  } else if (numel > 0) {
     pieces_.push_back({end_, nullptr, nullptr, c10::ScalarType::Double});
     end_ += numel;
   }
 }
 
-void FlatPass::write(const at::Tensor& tensor) {
+void FlatPass::write(const at::Tensor& tensor, DeviceLane* lane) {
+  auto* const impl = tensor.unsafeGetTensorImpl();
+  if (lane != nullptr) {
+    append(*lane, count_reals(*impl)).add(tensor, impl->unsafe_storage().mutable_data());
+    written_.push_back(impl);
+    return;
+  }
   if (!tensor.is_cpu()) {
     staged_.push_back({tensor, at::empty(tensor.sizes(), tensor.options().device(at::kCPU))});
     const auto& host = *staged_.back().host.unsafeGetTensorImpl();
@@ -130,9 +131,26 @@ void FlatPass::write(const at::Tensor& tensor) {
   if (numel_ >= kSerialReals) {
     held_.push_back(tensor);
   }
-  auto* const impl = tensor.unsafeGetTensorImpl();
   append(*impl, impl->unsafe_storage().mutable_data());
   written_.push_back(impl);
+}
+
+bool FlatPass::carry(const at::Tensor& scalar) {
+  const auto found = std::find_if(
+      shares_.begin(), shares_.end(), [&](DeviceShare& share) { return share.carry(scalar); });
+  carrier_ = found == shares_.end() ? nullptr : &*found;
+  return carrier_ != nullptr;
+}
+
+double FlatPass::carried() const {
+  TORCH_INTERNAL_ASSERT(carrier_ != nullptr);
+  return carrier_->carried();
+}
+
+void FlatPass::point_to_staging() {
+  for (const auto& [piece, share, begin] : crossings_) {
+    pieces_[piece].data = shares_[share].staging() + begin;
+  }
 }
 
 template <class Copy>
@@ -148,8 +166,29 @@ void FlatPass::for_each_run(int64_t begin, int64_t end, const Copy& copy) const 
   }
 }
 
-bool FlatPass::gather(double* out) const {
+bool FlatPass::gather(double* out, Past past) {
   TORCH_INTERNAL_ASSERT(end_ == numel_);
+  if (shares_.empty()) {
+    return gather_on_host(out);
+  }
+  // Where one device has everything, what it sends is the vector itself.
+  const bool direct =
+      past == Past::kTail && shares_.size() == 1 && shares_[0].lane().reals() == numel_;
+  for (auto& share : shares_) {
+    share.queue_gather(direct ? out : share.staging());
+  }
+  bool finite = true;
+  for (auto& share : shares_) {
+    finite &= share.wait();
+  }
+  if (direct) {
+    return finite;
+  }
+  point_to_staging();
+  return gather_on_host(out) && finite;
+}
+
+bool FlatPass::gather_on_host(double* out) const {
   const auto copy = [&](const Piece& piece, int64_t begin, int64_t n) {
     double* const dst = out + begin;
     const int64_t from = begin - piece.begin;
@@ -183,8 +222,19 @@ bool FlatPass::gather(double* out) const {
   return finite.load(std::memory_order_relaxed);
 }
 
-void FlatPass::scatter(const double* x) const {
+void FlatPass::scatter(const double* x) {
   TORCH_INTERNAL_ASSERT(end_ == numel_);
+  point_to_staging();
+  scatter_on_host(x);
+  for (auto& share : shares_) {
+    share.queue_scatter();
+  }
+  for (auto* const impl : written_) {
+    impl->bump_version();
+  }
+}
+
+void FlatPass::scatter_on_host(const double* x) const {
   std::vector<double> copy_of_x;
   if (shares_memory_with(x)) {
     copy_of_x.assign(x, x + numel_);
@@ -209,9 +259,6 @@ void FlatPass::scatter(const double* x) const {
   };
   at::parallel_for(
       0, numel_, kSerialReals, [&](int64_t begin, int64_t end) { for_each_run(begin, end, copy); });
-  for (auto* const impl : written_) {
-    impl->bump_version();
-  }
   const at::NoGradGuard no_grad;
   for (const auto& [target, host] : staged_) {
     target.copy_(host);

@@ -1,5 +1,7 @@
 #pragma once
 
+#include "device_share.h"
+
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
@@ -11,29 +13,40 @@ namespace minimize {
 /// waiting for the GIL again, would cost more than the pass itself.
 constexpr int64_t kSerialReals = 1 << 18;
 
+/// What lies past the end of a vector that is gathered into: memory that is not ours, or
+/// the tail of a vector from the pool that fits the bridge, which a device writes directly.
+enum class Past { kNothing, kTail };
+
 /// One crossing between tensors and the flat float64 vector: pieces of memory in
 /// flat order, collected first, then copied with no further checks.
 ///
-/// Work is cut by elements of the flat vector, not by tensors. Memory on another
-/// device goes through a tensor on the host, which is the slow but general route.
+/// Work is cut by elements of the flat vector, not by tensors. A tensor whose parameter
+/// has a lane crosses with the others of its device, in one transfer. One on a device
+/// without lanes goes through a tensor on the host, which is the slow but general route.
 class FlatPass {
  public:
   /// `numel` reals in at most `count` pieces.
   FlatPass(int64_t numel, size_t count);
 
-  /// Appends a strided tensor on any device, to be read.
-  void read(const at::Tensor& tensor);
+  /// Appends a strided tensor, to be read. `lane` is that of its parameter, or null.
+  void read(const at::Tensor& tensor, DeviceLane* lane);
   /// The same for a temporary, which the pass keeps.
-  void read_owned(at::Tensor tensor);
+  void read_owned(at::Tensor tensor, DeviceLane* lane);
   /// Appends `numel` zeros, to be read.
-  void zeros(int64_t numel);
-  /// Appends a strided tensor on any device, to be written.
-  void write(const at::Tensor& tensor);
+  void zeros(int64_t numel, DeviceLane* lane);
+  /// Appends a strided tensor, to be written.
+  void write(const at::Tensor& tensor, DeviceLane* lane);
+
+  /// Sends a scalar along if it is on a device that sends anything; after the last read().
+  bool carry(const at::Tensor& scalar);
+  /// Its value, after gather().
+  double carried() const;
 
   /// Tensors into out[0, numel); true if every value is finite.
-  bool gather(double* out) const;
-  /// x[0, numel) into the tensors, whose version counters are bumped.
-  void scatter(const double* x) const;
+  bool gather(double* out, Past past = Past::kNothing);
+  /// x[0, numel) into the tensors, whose version counters are bumped. On a device they
+  /// are written later, in the order of its current stream.
+  void scatter(const double* x);
 
  private:
   struct Piece {
@@ -47,7 +60,18 @@ class FlatPass {
     at::Tensor host;
   };
 
+  /// A piece whose memory is host memory that a device's share goes through.
+  struct Crossing {
+    size_t piece;
+    size_t share;
+    int64_t begin;  // in the share
+  };
+
   void append(const c10::TensorImpl& host, const void* memory);
+  DeviceShare& append(DeviceLane& lane, int64_t reals);
+  void point_to_staging();
+  bool gather_on_host(double* out) const;
+  void scatter_on_host(const double* x) const;
   bool shares_memory_with(const double* x) const;
   template <class Copy>
   void for_each_run(int64_t begin, int64_t end, const Copy& copy) const;
@@ -58,6 +82,9 @@ class FlatPass {
   std::vector<c10::TensorImpl*> written_;
   std::vector<at::Tensor> held_;  // what must outlive a pass without the GIL
   std::vector<Staged> staged_;
+  std::vector<DeviceShare> shares_;
+  std::vector<Crossing> crossings_;
+  const DeviceShare* carrier_ = nullptr;
 };
 
 }  // namespace minimize

@@ -19,7 +19,12 @@ const at::Tensor& grad_of(const at::Tensor& param) {
 
 }  // namespace
 
-ParameterBridge::ParameterBridge(const std::vector<at::Tensor>& params) {
+std::optional<LaneKey> lane_of_device(size_t, const at::Tensor& param) {
+  const auto* const kernels = find_device_kernels(param.device().type());
+  return kernels == nullptr ? std::nullopt : std::optional<LaneKey>({param.device(), kernels});
+}
+
+ParameterBridge::ParameterBridge(const std::vector<at::Tensor>& params, const FindLane& find_lane) {
   TORCH_CHECK_VALUE(!params.empty(), "expected at least one parameter, got an empty list.");
   std::unordered_set<const c10::TensorImpl*> seen;
   for (const auto& param : params) {
@@ -33,22 +38,48 @@ ParameterBridge::ParameterBridge(const std::vector<at::Tensor>& params) {
     numel_ += specs_.back().reals;
   }
   check_no_overlap(params_);
+  for (size_t i = 0; i < params_.size(); ++i) {
+    const auto key = find_lane(i, params_[i]);
+    lane_of_.push_back(key ? &lane(*key) : nullptr);
+    if (key) {
+      lane_of_.back()->grow(specs_[i].reals);
+    }
+  }
+}
+
+DeviceLane& ParameterBridge::lane(const LaneKey& key) {
+  const auto found = std::find(keys_.begin(), keys_.end(), key);
+  if (found != keys_.end()) {
+    return *lanes_[found - keys_.begin()];
+  }
+  keys_.push_back(key);
+  lanes_.push_back(std::make_unique<DeviceLane>(key.device, *key.kernels));
+  return *lanes_.back();
+}
+
+FlatSource ParameterBridge::source() const {
+  if (lanes_.size() == 1 && lanes_[0]->reals() == numel_) {
+    // A vector may be dropped with a copy into it under way, after an error, which the
+    // memory's own allocator knows of and the pool does not.
+    return {lanes_[0]->kernels().host_memory, 0};
+  }
+  return {};
 }
 
 void ParameterBridge::read_fitting(
     const char* what, size_t i, const at::Tensor& tensor, FlatPass& pass) const {
   if (!tensor.defined()) {
-    pass.zeros(specs_[i].reals);
+    pass.zeros(specs_[i].reals, lane_of_[i]);
     return;
   }
   check_fits(what, i, tensor, specs_[i]);
   if (tensor.layout() != c10::kStrided) {
     const at::NoGradGuard no_grad;
-    pass.read_owned(tensor.to_dense());
+    pass.read_owned(tensor.to_dense(), lane_of_[i]);
   } else if (tensor._is_zerotensor()) {
-    pass.zeros(specs_[i].reals);
+    pass.zeros(specs_[i].reals, lane_of_[i]);
   } else {
-    pass.read(tensor);
+    pass.read(tensor, lane_of_[i]);
   }
 }
 
@@ -56,7 +87,7 @@ FlatPass ParameterBridge::reading_params() const {
   FlatPass pass(numel_, params_.size());
   for (size_t i = 0; i < params_.size(); ++i) {
     check_unchanged(i, params_[i], specs_[i]);
-    pass.read(params_[i]);
+    pass.read(params_[i], lane_of_[i]);
   }
   return pass;
 }
@@ -85,7 +116,7 @@ FlatPass ParameterBridge::writing_params() const {
   FlatPass pass(numel_, params_.size());
   for (size_t i = 0; i < params_.size(); ++i) {
     check_unchanged(i, params_[i], specs_[i]);
-    pass.write(params_[i]);
+    pass.write(params_[i], lane_of_[i]);
   }
   return pass;
 }
@@ -112,7 +143,7 @@ FlatPass ParameterBridge::writing_grads() const {
     if (!distinct || !takes_values(i, grad)) {
       grad = at::empty_like(params_[i]);
     }
-    pass.write(grad);
+    pass.write(grad, lane_of_[i]);
   }
   return pass;
 }
@@ -121,9 +152,10 @@ std::vector<at::Tensor> ParameterBridge::unpack(const double* x) const {
   FlatPass pass(numel_, specs_.size());
   std::vector<at::Tensor> tensors;
   tensors.reserve(specs_.size());
-  for (const auto& spec : specs_) {
+  for (size_t i = 0; i < specs_.size(); ++i) {
+    const auto& spec = specs_[i];
     tensors.push_back(at::empty(spec.sizes, at::device(spec.device).dtype(spec.dtype)));
-    pass.write(tensors.back());
+    pass.write(tensors.back(), lane_of_[i]);
   }
   pass.scatter(x);
   return tensors;

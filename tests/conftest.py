@@ -1,4 +1,4 @@
-"""Fixtures of the whole suite: repeatable draws, and both bridges."""
+"""Fixtures of the whole suite: repeatable draws, and every bridge."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import torch
+from emulated import EMULATED
 from hypothesis import HealthCheck, settings
 
 from pytorch_minimize import _C
 from pytorch_minimize._bridge import PythonBridge
 
-BRIDGES = [_C.ParameterBridge, PythonBridge]
+BRIDGES = {"native": _C.ParameterBridge, "python": PythonBridge} | EMULATED
 
 settings.register_profile(
     "fixed",
@@ -23,7 +24,17 @@ settings.register_profile(
 settings.load_profile("fixed")
 
 
-@pytest.fixture(params=BRIDGES, ids=["native", "python"])
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests marked `gpu` are skipped only where there is no card to run them on."""
+    if torch.cuda.is_available():
+        return
+    no_card = pytest.mark.skip(reason="no CUDA card that this torch can use")
+    for item in items:
+        if item.get_closest_marker("gpu") is not None:
+            item.add_marker(no_card)
+
+
+@pytest.fixture(params=BRIDGES.values(), ids=BRIDGES)
 def bridge_class(request: pytest.FixtureRequest) -> type:
     return request.param
 

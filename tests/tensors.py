@@ -72,7 +72,7 @@ def _permuted(tensor: Tensor) -> Tensor:
 
 def _stepped(tensor: Tensor) -> Tensor:
     """Every other element of memory, from an offset."""
-    memory = torch.zeros(2 * tensor.numel() + 3, dtype=tensor.dtype)
+    memory = torch.zeros(2 * tensor.numel() + 3, dtype=tensor.dtype, device=tensor.device)
     return memory[3:][::2].view(tensor.shape).copy_(tensor)
 
 

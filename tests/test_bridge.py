@@ -1,4 +1,4 @@
-"""Values across the bridge are exact, and the same for both bridges."""
+"""Values across the bridge are exact, and the same for every bridge."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch import Tensor
 from pytorch_minimize import _C
 from pytorch_minimize._bridge import PythonBridge, make_bridge
 
-both = pytest.mark.parametrize("bridge_class", BRIDGES, ids=["native", "python"])
+every = pytest.mark.parametrize("bridge_class", BRIDGES.values(), ids=BRIDGES)
 
 
 def rounded(x: NDArray[np.float64], tensors: list[Tensor]) -> NDArray[np.float64]:
@@ -29,7 +29,7 @@ def rounded(x: NDArray[np.float64], tensors: list[Tensor]) -> NDArray[np.float64
     return np.concatenate([part.double().numpy() for part in parts])
 
 
-@both
+@every
 @given(params=params())
 def test_flatten_is_row_major_and_exact(bridge_class: type, params: list[Tensor]) -> None:
     bridge = bridge_class(params)
@@ -47,7 +47,7 @@ def test_flatten_is_row_major_and_exact(bridge_class: type, params: list[Tensor]
     assert finite is bool(np.isfinite(gradient).all())
 
 
-@both
+@every
 @given(params=params(), data=st.data())
 def test_load_rounds_once_and_in_place(
     bridge_class: type, params: list[Tensor], data: st.DataObject
@@ -76,7 +76,7 @@ def test_load_rounds_once_and_in_place(
         assert not tensor.is_conj()
 
 
-@both
+@every
 @given(params=params(), data=st.data())
 def test_load_grads_is_the_inverse_of_flatten_grads(
     bridge_class: type, params: list[Tensor], data: st.DataObject

@@ -112,7 +112,7 @@ def test_parameters_that_cannot_be_variables(bridge_class: type, case: str) -> N
 @pytest.mark.parametrize("case", BAD_PARAMS)
 def test_both_bridges_use_the_same_words(case: str) -> None:
     messages = []
-    for bridge_class in BRIDGES:
+    for bridge_class in BRIDGES.values():
         with pytest.raises((TypeError, ValueError)) as raised:
             bridge_class(BAD_PARAMS[case][0]())
         messages.append(str(raised.value))

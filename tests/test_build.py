@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from pytorch_minimize import _C
 
+CUDA = _C.build_info()["cuda"]
 REBUILD = "pip install --no-build-isolation --no-deps --force-reinstall ."
 
 
@@ -29,7 +31,8 @@ def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
 def test_build_info() -> None:
     info = _C.build_info()
     assert info["torch"] == torch.__version__
-    assert info["cuda"] is None
+    assert info["cuda"] in (None, torch.version.cuda)
+    assert bool(info["architectures"]) == (info["cuda"] is not None)
     assert isinstance(info["compiler"], str)
     assert isinstance(info["debug"], bool)
 
@@ -67,6 +70,17 @@ def test_a_missing_build_is_refused() -> None:
     message = result.stderr.splitlines()[-1]
     assert message.startswith("ImportError: the C++ extension of pytorch_minimize is missing")
     assert message.endswith(REBUILD)
+
+
+def test_a_build_without_cuda_refuses_its_tensors() -> None:
+    with FakeTensorMode():
+        param = torch.ones(2, device="cuda")
+    message = "tensor without ordinary memory"
+    if CUDA is None:
+        message = "parameter 1 is on cuda:0, but the C.. extension was built without CUDA. Rebuild"
+    with pytest.raises((RuntimeError, ValueError), match=message) as raised:
+        _C.ParameterBridge([torch.ones(2), param])
+    assert CUDA is not None or str(raised.value).endswith(REBUILD)
 
 
 def test_the_python_bridge_needs_no_build() -> None:

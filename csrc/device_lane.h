@@ -1,0 +1,83 @@
+#pragma once
+
+#include "device_kernels.h"
+#include "device_table.h"
+
+#include <ATen/core/Tensor.h>
+#include <c10/core/Device.h>
+#include <c10/core/Event.h>
+#include <c10/core/Stream.h>
+
+#include <cstdint>
+#include <mutex>
+#include <optional>
+#include <vector>
+
+namespace minimize {
+
+/// What one device keeps for crossings: a flat vector of the tensors that are on it,
+/// and the tables of the latest crossings, which mostly come again.
+///
+/// The vector stays, so that parameters can be loaded when the device has no memory
+/// left, as after a closure that ran out of it. Past its reals it has a tail of two: the
+/// loss, and the number of the last gather that met a NaN or an infinity.
+///
+/// All work goes to the device's current stream. Nothing waits but wait().
+class DeviceLane {
+ public:
+  DeviceLane(c10::Device device, const DeviceKernels& kernels)
+      : device_(device), kernels_(kernels) {}
+  DeviceLane(const DeviceLane&) = delete;
+  DeviceLane& operator=(const DeviceLane&) = delete;
+
+  c10::Device device() const {
+    return device_;
+  }
+  const DeviceKernels& kernels() const {
+    return kernels_;
+  }
+  /// Room for that many more reals; before the first crossing.
+  void grow(int64_t reals) {
+    reals_ += reals;
+  }
+  int64_t reals() const {
+    return reals_;
+  }
+
+  /// A gather on its way: its number, and the stream to wait for.
+  struct Ticket {
+    double number;
+    c10::Stream stream;
+  };
+
+  /// Queues tensors -> vector -> host[0, reals + kTail), which is of host_memory().
+  Ticket queue_gather(const PieceList& pieces, double* host);
+  /// Queues host[0, reals) -> vector -> tensors.
+  void queue_scatter(const PieceList& pieces, double* host);
+  /// Until all that was queued on the stream is done; reports the errors of all of it.
+  void wait(const c10::Stream& stream) const;
+
+ private:
+  struct Uploaded {
+    PieceList pieces;
+    at::Tensor memory;
+    device::Table table;
+  };
+
+  class Turn;
+  const device::Table& table_of(const PieceList& pieces);
+  Uploaded upload(const PieceList& pieces) const;
+
+  const c10::Device device_;
+  const DeviceKernels& kernels_;
+  int64_t reals_ = 0;
+
+  std::mutex mutex_;
+  double gathers_ = 0.0;
+  at::Tensor vector_;
+  std::vector<Uploaded> tables_;  // the latest first
+  std::optional<c10::Stream> stream_;
+  std::optional<c10::Event> done_;  // what was queued there
+};
+
+}  // namespace minimize
