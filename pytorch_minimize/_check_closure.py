@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from ._bridge import coarsest_eps
-from ._closure import ClosureRunner
+from ._closure import ClosureRunner, read_loss
 from ._curvature import Curvature
 from ._objective import Array
 
@@ -90,7 +90,7 @@ def _check_product(runner: ClosureRunner, curvature: Curvature, eps: float, nois
 def _evaluate(runner: ClosureRunner, gradient: bool) -> tuple[float, Array]:
     if not gradient:
         return runner.value(), np.empty(0)
-    value = runner.value_and_gradient()
+    value = read_loss(runner.value_and_gradient())
     return value, runner.bridge.flatten_grads()
 
 

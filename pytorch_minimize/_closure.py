@@ -16,9 +16,21 @@ from torch.overrides import TorchFunctionMode
 from ._bridge import Bridge
 from ._capture import Backward, capturing, plain_backward
 
-__all__ = ["ClosureRunner", "NoGraphError", "UserClosure"]
+__all__ = ["ClosureRunner", "Loss", "NoGraphError", "UserClosure", "read_loss"]
 
 UserClosure = Callable[[], Any]
+
+Loss = float | Tensor
+"""A loss; a tensor, without a graph, where to read it would be to wait for its device."""
+
+
+def read_loss(loss: Loss) -> float:
+    """The loss as a number, once its device has computed it."""
+    return float(loss.item()) if isinstance(loss, Tensor) else loss
+
+
+def _is_on_host(loss: Tensor) -> bool:
+    return loss.device.type == "cpu"
 
 
 class NoGraphError(RuntimeError):
@@ -74,7 +86,7 @@ class ClosureRunner:
         if not self.records_graph:
             return self._value_without_graph()
         with _recording():
-            return self._checked(self.closure())
+            return read_loss(self._checked(self.closure()))
 
     def _value_without_graph(self) -> float:
         """The loss, without a graph unless the first run shows that the closure differentiates.
@@ -83,13 +95,13 @@ class ClosureRunner:
         """
         if self._differentiates is None:
             with torch.enable_grad(), _SeesAutograd() as seen:
-                value = self._checked(self.closure())
+                value = read_loss(self._checked(self.closure()))
             self._differentiates = seen.autograd or self.bridge.has_grads()
             return value
         with torch.set_grad_enabled(self._differentiates):
-            return self._checked(self.closure())
+            return read_loss(self._checked(self.closure()))
 
-    def value_and_gradient(self) -> float:
+    def value_and_gradient(self) -> Loss:
         """The loss, and the gradient in the parameters' ``.grad``."""
         self._start()
         with _recording():
@@ -100,7 +112,7 @@ class ClosureRunner:
                 loss.backward()
         return value
 
-    def value_and_backwards(self) -> tuple[float, list[Backward]]:
+    def value_and_backwards(self) -> tuple[Loss, list[Backward]]:
         """The loss, the gradient in ``.grad``, and the ``backward()`` calls with live graphs."""
         calls: list[Backward] = []
 
@@ -110,7 +122,7 @@ class ClosureRunner:
 
         return self.replay(listener), calls
 
-    def replay(self, listener: Callable[[Backward], None]) -> float:
+    def replay(self, listener: Callable[[Backward], None]) -> Loss:
         """Run once more; each ``backward()`` call goes to ``listener``, which fills ``.grad``."""
         heard = False
 
@@ -138,8 +150,8 @@ class ClosureRunner:
         # Under autocast torch keeps casts of the parameters, which were written to meanwhile.
         torch.clear_autocast_cache()
 
-    def _checked(self, loss: Any) -> float:
-        """The loss as a float; remembers its dtype and device for what ``step`` returns."""
+    def _checked(self, loss: Any) -> Loss:
+        """The loss as it is read; remembers its dtype and device for what ``step`` returns."""
         if isinstance(loss, Tensor):
             if loss.numel() != 1:
                 raise ValueError(
@@ -148,7 +160,7 @@ class ClosureRunner:
                 )
             if loss.dtype != self.loss_like.dtype or loss.device != self.loss_like.device:
                 self._remember_kind(loss)
-            return float(loss.item())
+            return float(loss.item()) if _is_on_host(loss) else loss.detach()
         if isinstance(loss, Real):
             return float(loss)
         if isinstance(loss, np.ndarray) and loss.size == 1 and loss.dtype.kind in "fiub":

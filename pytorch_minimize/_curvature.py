@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._capture import Backward, backward_elsewhere
-from ._closure import ClosureRunner
+from ._closure import ClosureRunner, Loss
 from ._double_backward import CapturedGradient, DoubleBackward, RowSource
 from ._hessian_operator import HessianOperator
 from ._profile import Profile
@@ -28,9 +28,9 @@ class Curvature(Protocol):
             the gradient is in ``.grad`` then.
     """
 
-    value: float | None
+    value: Loss | None
 
-    def evaluate(self) -> float:
+    def evaluate(self) -> Loss:
         """Run the closure: the loss, and the gradient in ``.grad``."""
 
     def product(self, v: Array) -> tuple[Array, bool]:
@@ -56,10 +56,10 @@ class _ClosureCurvature:
         self._runner = runner
         self._profile = profile
         self._double_backward = DoubleBackward(runner.bridge, block_bytes)
-        self.value: float | None = None
+        self.value: Loss | None = None
         self._is_verified = False  # that captured calls make up the gradient; once a run
 
-    def _replay(self, listener: Callable[[Backward], None]) -> float:
+    def _replay(self, listener: Callable[[Backward], None]) -> Loss:
         """Run the closure with its ``backward()`` calls going to ``listener``, on the clock."""
         profile = self._profile
 
@@ -85,7 +85,7 @@ class GraphCurvature(_ClosureCurvature):
     _calls: list[Backward] | None = None
     _operator: HessianOperator | None = None
 
-    def evaluate(self) -> float:
+    def evaluate(self) -> Loss:
         value, self._calls = self._runner.value_and_backwards()
         return value
 
@@ -135,7 +135,7 @@ class ReplayCurvature(_ClosureCurvature):
 
     _has_gradient = False
 
-    def evaluate(self) -> float:
+    def evaluate(self) -> Loss:
         value = self._runner.value_and_gradient()
         self._has_gradient = True
         return value

@@ -9,7 +9,7 @@ import numpy as np
 
 from ._arguments import Arguments
 from ._bridge import same_values
-from ._closure import ClosureRunner
+from ._closure import ClosureRunner, Loss
 from ._curvature import Curvature, make_curvature
 from ._double_backward import identity_rows, symmetrise
 from ._objective import Array, Objective, as_vector
@@ -104,9 +104,9 @@ class CurvedObjective(Objective):
 
     def _take_early(self) -> None:
         """File the value and gradient of a run of the closure that a product asked for."""
-        value = self.curvature.value
-        if value is not None and not self._x_is_evaluated:
-            self._take(value)
+        loss = self.curvature.value
+        if loss is not None and not self._x_is_evaluated:
+            self._take(loss)
             self._is_early = True
 
     def _evaluate(self, x: Array) -> None:
@@ -116,15 +116,15 @@ class CurvedObjective(Objective):
             self.profile.count("reload", -1)
         super()._evaluate(x)
 
-    def _run(self) -> float:
+    def _run(self) -> Loss:
         if not self.has_gradient:
             return super()._run()
         self.profile.count("closure")
         return self.curvature.evaluate()
 
-    def _take(self, value: float) -> None:
+    def _take(self, loss: Loss) -> None:
         before = self.nonfinite
-        super()._take(value)
+        super()._take(loss)
         self._is_finite_here = self.nonfinite == before
 
     def _leave(self) -> None:

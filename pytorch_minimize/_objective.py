@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._bridge import Bridge, same_values
-from ._closure import ClosureRunner
+from ._closure import ClosureRunner, Loss, read_loss
 from ._profile import Profile
 from ._settings import OnNonfinite
 from ._threads import ScipyBlasThreads
@@ -262,16 +262,16 @@ class Objective:
         self.evaluations += 1
         self.blas.release()
         try:
-            value = self._run()
+            loss = self._run()
         except BaseException as error:
             self.error = error
             raise
         finally:
             self.blas.hold()
             self.profile.charge("closure")
-        self._take(value)
+        self._take(loss)
 
-    def _run(self) -> float:
+    def _run(self) -> Loss:
         self.profile.count("closure")
         return self._runner.value_and_gradient() if self.has_gradient else self._runner.value()
 
@@ -290,13 +290,28 @@ class Objective:
         for listener in self.on_leave:
             listener()
 
-    def _take(self, value: float) -> None:
-        """File what the closure found at ``_x``."""
-        finite = math.isfinite(value)
+    def _read(self, loss: Loss) -> tuple[float, bool]:
+        """The loss, and whether it and the gradient are finite. Sets the gradient.
+
+        Here a device is waited for, so that it is here that errors of its kernels come out,
+        those of the closure included.
+        """
         self._grad = None
-        if self.has_gradient:
-            self._grad, grad_is_finite = self.bridge.gradient()
-            finite = finite and grad_is_finite
+        try:
+            if not self.has_gradient:
+                value, finite = read_loss(loss), True
+            elif isinstance(loss, float):
+                value, (self._grad, finite) = loss, self.bridge.gradient()
+            else:
+                value, self._grad, finite = self.bridge.evaluation(loss)
+        except BaseException as error:
+            self.error = error
+            raise
+        return value, finite and math.isfinite(value)
+
+    def _take(self, loss: Loss) -> None:
+        """File what the closure found at ``_x``."""
+        value, finite = self._read(loss)
         self._x_is_evaluated, self._is_finite = True, finite
         if not finite:
             if self.on_nan_point is not None and np.isnan(self._x).any():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -224,7 +225,7 @@ class ScipyOptimizer(BoundedGroups):
             if checkpoint is not None:
                 checkpoint.write()
         except BaseException as raised:
-            objective.load_best()
+            _load_best(objective)
             # Not in a local of this frame: the error's traceback holds the frame, and the two would
             # keep the graph alive until the garbage collector comes.
             if objective.error is None or objective.error is raised:
@@ -329,6 +330,21 @@ class ScipyOptimizer(BoundedGroups):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(method={self._arguments.name})\n{super().__repr__()}"
+
+
+def _load_best(objective: Objective) -> None:
+    """Set the parameters to the best point on the way out with an error, which is not replaced.
+
+    After an error of its kernels a device takes no more work.
+    """
+    try:
+        objective.load_best()
+    except RuntimeError as error:
+        warnings.warn(
+            f"the parameters could not be set to the best point seen: {error}",
+            RuntimeWarning,
+            stacklevel=2,
+        )
 
 
 def _same_objects(first: Sequence[object], second: Sequence[object]) -> bool:

@@ -64,6 +64,10 @@ class PythonBridge:
         gradient = self.flatten_grads()
         return gradient, bool(np.isfinite(gradient).all())
 
+    def evaluation(self, loss: Tensor) -> tuple[float, Vector, bool]:
+        value = float(loss.item())
+        return value, *self.gradient()
+
     def flatten(self, tensors: Iterable[Tensor | None]) -> Vector:
         tensors = list(tensors)
         for position, tensor in enumerate(tensors):
