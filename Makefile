@@ -10,7 +10,7 @@ SANITIZED := build/sanitize
 # torch's build looks for ninja on the PATH.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo demo-pinn test bench lint sanitize
+.PHONY: demo demo-pinn test bench lint sanitize cuda-check
 
 demo: $(VENV)/built
 	$(BIN)/python examples/digits.py
@@ -31,7 +31,7 @@ lint: $(VENV)/built
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/clang-format --dry-run -Werror csrc/*.h csrc/*.cpp
+	$(BIN)/clang-format --dry-run -Werror csrc/*.h csrc/*.cpp csrc/cuda/*
 
 # The bridge's tests on a build of its own. The sanitizers' runtimes must be loaded
 # before Python, which was not built with them, and whose own leaks are not ours.
@@ -43,6 +43,40 @@ sanitize: $(VENV)/built
 	PYTHONPATH=$(SANITIZED)/lib PYTHONSAFEPATH=1 PYTHONMALLOC=malloc \
 	$(BIN)/python -m pytest -q tests/test_bridge.py tests/test_bridge_memory.py tests/test_bridge_refusals.py
 
+# The extension with CUDA, whose kernels need no card to compile, and every test that needs
+# none. In an environment of its own: its torch has CUDA, and the other one need not.
+CUDA_VENV ?= .venv-cuda
+CUDA_BIN := $(CUDA_VENV)/bin
+CUDA_PIP := $(CUDA_BIN)/python -m pip --disable-pip-version-check install -q \
+	-c constraints-cuda.txt -c $(CUDA_VENV)/constraints.txt
+CUDA_BUILD := build/cuda
+CUDA_ARCHITECTURES := 8.0;9.0
+NVCC := $(shell command -v nvcc)
+
+cuda-check: $(if $(NVCC),$(CUDA_VENV)/built)
+ifeq ($(NVCC),)
+	@echo "cuda-check: there is no nvcc on the PATH, so there is nothing to check"
+else
+	PYTHONPATH=$(CUDA_BUILD)/lib PYTHONSAFEPATH=1 $(CUDA_BIN)/python -c "from pytorch_minimize import _C; \
+	info = _C.build_info(); print(info); assert info['architectures'] == '$(CUDA_ARCHITECTURES)'.split(';')"
+	PYTHONPATH=$(CUDA_BUILD)/lib PYTHONSAFEPATH=1 $(CUDA_BIN)/python -m pytest -q
+endif
+
+$(CUDA_VENV)/set-up: constraints.txt constraints-cuda.txt pyproject.toml
+	test -x $(CUDA_BIN)/python || $(PYTHON) -m venv $(CUDA_VENV)
+	sed '/^torch==/d' constraints.txt > $(CUDA_VENV)/constraints.txt
+	$(CUDA_PIP) torch numpy setuptools wheel ninja pybind11
+	EXTENSION=0 $(CUDA_PIP) --no-build-isolation -e '.[plot,examples,test]'
+	touch $@
+
+# Where the toolkit is, nvcc itself says: what is on the PATH may be a link or a script.
+$(CUDA_VENV)/built: export CUDA_HOME ?= $(shell nvcc --dryrun -x cu /dev/null 2>&1 | sed -n 's/^.* TOP=//p')
+$(CUDA_VENV)/built: export TORCH_CUDA_ARCH_LIST = $(CUDA_ARCHITECTURES)
+$(CUDA_VENV)/built: $(CUDA_VENV)/set-up setup.py $(wildcard csrc/* csrc/cuda/* pytorch_minimize/*.py*)
+	PATH="$(CURDIR)/$(CUDA_BIN):$(PATH)" $(CUDA_BIN)/python setup.py -q build \
+		--build-temp $(CUDA_BUILD)/temp --build-lib $(CUDA_BUILD)/lib
+	touch $@
+
 # torch comes first, because the package is built against the torch that is there. The
 # extension is left out here and compiled below, where only what has changed is.
 $(VENV)/set-up: constraints.txt pyproject.toml
@@ -51,6 +85,6 @@ $(VENV)/set-up: constraints.txt pyproject.toml
 	EXTENSION=0 $(PIP) --no-build-isolation -e '.[plot,examples,test,dev]'
 	touch $@
 
-$(VENV)/built: $(VENV)/set-up setup.py $(wildcard csrc/*)
+$(VENV)/built: $(VENV)/set-up setup.py $(wildcard csrc/* csrc/cuda/*)
 	$(BIN)/python setup.py -q build_ext --inplace
 	touch $@

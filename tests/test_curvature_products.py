@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from curvature_cases import CASES, Case
+from emulated import EMULATED
 from instance import Array
 
 from pytorch_minimize._bridge import Bridge, PythonBridge, make_bridge
@@ -17,7 +18,7 @@ from pytorch_minimize._double_backward import identity_rows
 from pytorch_minimize._profile import Profile
 from pytorch_minimize._settings import Strategy
 
-BRIDGES = {"native": make_bridge, "python": PythonBridge}
+BRIDGES = {"native": make_bridge, "python": PythonBridge} | EMULATED
 STRATEGIES: tuple[Strategy, ...] = ("graph", "replay")
 
 

@@ -157,7 +157,7 @@ def test_memory_is_flat_over_200_steps() -> None:
         optimizer.step(fit.closure)
         pinned = torch.cuda.host_memory_stats()["allocated_bytes.current"]
         used.append((torch.cuda.memory_allocated(), pinned))
-    assert used[199] == used[20]
+    assert np.all(np.max(used[100:], axis=0) <= np.max(used[:100], axis=0))
 
 
 def test_memory_is_flat_over_200_products() -> None:
@@ -168,7 +168,7 @@ def test_memory_is_flat_over_200_products() -> None:
     for _ in range(200):
         hessian @ v
         used.append(torch.cuda.memory_allocated())
-    assert used[199] == used[20]
+    assert max(used[100:]) <= max(used[:100])
 
 
 def test_running_out_of_memory_leaves_the_best_point() -> None:
@@ -192,7 +192,7 @@ def test_running_out_of_memory_leaves_the_best_point() -> None:
         optimizer.step(closure)
     assert np.array_equal(make_bridge(fit.model.parameters()).flatten_params(), best[1])
     optimizer.step(fit.closure)
-    assert optimizer.res.success
+    assert optimizer.res.fun < 1e-8
 
 
 def test_an_error_of_a_kernel_leaves_step() -> None:
