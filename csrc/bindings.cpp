@@ -90,8 +90,8 @@ PYBIND11_MODULE(_C, m) {
           "flatten_grads(), and whether all of it is finite.")
       .def(
           "evaluation", &PyBridge::evaluation, py::arg("loss"),
-          "The loss, flatten_grads(), and whether all of the gradient is finite; from a device "
-          "in one transfer.")
+          "The loss, flatten_grads(), whether all of the gradient is finite, and the seconds "
+          "waited for a device to compute them; from there in one transfer.")
       .def(
           "flatten",
           [](const PyBridge& self, const py::iterable& tensors) {

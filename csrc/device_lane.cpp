@@ -12,6 +12,7 @@
 #include <c10/util/Exception.h>
 
 #include <algorithm>
+#include <chrono>
 #include <exception>
 #include <utility>
 
@@ -83,10 +84,11 @@ class DeviceLane::Turn {
 DeviceLane::Ticket DeviceLane::queue_gather(const PieceList& pieces, double* host) {
   const Turn turn(*this);
   auto* const flat = vector_.mutable_data_ptr<double>();
-  const double number = ++gathers_;
-  kernels_.gather(table_of(pieces), flat, flat + reals_ + 1, number, turn.stream());
+  Ticket ticket{++gathers_, turn.stream(), mark(turn.stream()), std::nullopt};
+  kernels_.gather(table_of(pieces), flat, flat + reals_ + 1, ticket.number, turn.stream());
   as_tensor(host, reals_ + kTail).copy_(vector_, /*non_blocking=*/true);
-  return {number, turn.stream()};
+  ticket.end = mark(turn.stream());
+  return ticket;
 }
 
 void DeviceLane::queue_scatter(const PieceList& pieces, double* host) {
@@ -95,8 +97,24 @@ void DeviceLane::queue_scatter(const PieceList& pieces, double* host) {
   kernels_.scatter(table_of(pieces), vector_.const_data_ptr<double>(), turn.stream());
 }
 
-void DeviceLane::wait(const c10::Stream& stream) const {
-  c10::impl::VirtualGuardImpl(device_.type()).synchronizeStream(stream);
+std::optional<c10::Event> DeviceLane::mark(const c10::Stream& stream) const {
+  if (!kernels_.is_asynchronous) {
+    return std::nullopt;
+  }
+  c10::Event event(device_.type(), c10::EventFlag::BACKEND_DEFAULT);  // has a clock
+  event.record(stream);
+  return event;
+}
+
+double DeviceLane::wait(const Ticket& ticket) const {
+  using Clock = std::chrono::steady_clock;
+  const auto start = Clock::now();
+  c10::impl::VirtualGuardImpl(device_.type()).synchronizeStream(ticket.stream);
+  const double waited = std::chrono::duration<double>(Clock::now() - start).count();
+  if (!ticket.begin) {
+    return 0.0;
+  }
+  return std::max(0.0, waited - ticket.begin->elapsedTime(*ticket.end) * 1e-3);
 }
 
 const device::Table& DeviceLane::table_of(const PieceList& pieces) {

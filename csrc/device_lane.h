@@ -44,18 +44,22 @@ class DeviceLane {
     return reals_;
   }
 
-  /// A gather on its way: its number, and the stream to wait for.
+  /// A gather on its way: its number, the stream to wait for, and where on it the gather
+  /// begins and ends if it runs later.
   struct Ticket {
     double number;
     c10::Stream stream;
+    std::optional<c10::Event> begin;
+    std::optional<c10::Event> end;
   };
 
   /// Queues tensors -> vector -> host[0, reals + kTail), which is of host_memory().
   Ticket queue_gather(const PieceList& pieces, double* host);
   /// Queues host[0, reals) -> vector -> tensors.
   void queue_scatter(const PieceList& pieces, double* host);
-  /// Until all that was queued on the stream is done; reports the errors of all of it.
-  void wait(const c10::Stream& stream) const;
+  /// Until the gather is done; reports the errors of all that was queued up to then.
+  /// Returns the seconds that were waited for what was queued before it.
+  double wait(const Ticket& ticket) const;
 
  private:
   struct Uploaded {
@@ -65,6 +69,7 @@ class DeviceLane {
   };
 
   class Turn;
+  std::optional<c10::Event> mark(const c10::Stream& stream) const;
   const device::Table& table_of(const PieceList& pieces);
   Uploaded upload(const PieceList& pieces) const;
 

@@ -37,8 +37,8 @@ void DeviceShare::queue_gather(double* host) {
   ticket_ = lane_->queue_gather(pieces_, host);
 }
 
-bool DeviceShare::wait() {
-  lane_->wait(ticket_->stream);
+bool DeviceShare::wait(double& waited) {
+  waited += lane_->wait(*ticket_);
   return host_[lane_->reals() + 1] != ticket_->number;
 }
 

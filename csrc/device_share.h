@@ -38,8 +38,9 @@ class DeviceShare {
 
   /// Queues the gather into host memory of the lane's kernels: staging() or other.
   void queue_gather(double* host);
-  /// Until the gather is done; true if every value, but for what was carried, is finite.
-  bool wait();
+  /// Until the gather is done; adds the seconds waited for what was queued before it.
+  /// True if every value, but for what was carried, is finite.
+  bool wait(double& waited);
   double carried() const;
 
   /// Queues the scatter of staging().

@@ -179,7 +179,7 @@ bool FlatPass::gather(double* out, Past past) {
   }
   bool finite = true;
   for (auto& share : shares_) {
-    finite &= share.wait();
+    finite &= share.wait(waited_);
   }
   if (direct) {
     return finite;

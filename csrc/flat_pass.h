@@ -41,6 +41,10 @@ class FlatPass {
   bool carry(const at::Tensor& scalar);
   /// Its value, after gather().
   double carried() const;
+  /// Seconds that gather() waited for what devices had to do before it.
+  double waited() const {
+    return waited_;
+  }
 
   /// Tensors into out[0, numel); true if every value is finite.
   bool gather(double* out, Past past = Past::kNothing);
@@ -85,6 +89,7 @@ class FlatPass {
   std::vector<DeviceShare> shares_;
   std::vector<Crossing> crossings_;
   const DeviceShare* carrier_ = nullptr;
+  double waited_ = 0.0;
 };
 
 }  // namespace minimize

@@ -54,7 +54,7 @@ std::vector<at::Tensor> PyBridge::unflatten(const FlatInput& x) const {
   return bridge.unpack(x.data());
 }
 
-std::tuple<double, py::array, bool> PyBridge::evaluation(const at::Tensor& loss) const {
+std::tuple<double, py::array, bool, double> PyBridge::evaluation(const at::Tensor& loss) const {
   auto pass = bridge.reading_grads();
   const bool is_carried = pass.carry(loss);
   double value = 0.0;
@@ -63,7 +63,7 @@ std::tuple<double, py::array, bool> PyBridge::evaluation(const at::Tensor& loss)
     value = loss.item().toDouble();
   }
   auto [gradient, finite] = gather(std::move(pass));
-  return {is_carried ? pass.carried() : value, std::move(gradient), finite};
+  return {is_carried ? pass.carried() : value, std::move(gradient), finite, pass.waited()};
 }
 
 void PyHessian::add(

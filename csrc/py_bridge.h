@@ -33,9 +33,10 @@ class PyBridge {
     return {x, bridge.numel()};
   }
 
-  /// The loss, the gradient, and whether all of the gradient is finite. A loss that is
-  /// on a device with the parameters comes in the gradient's transfer.
-  std::tuple<double, py::array, bool> evaluation(const at::Tensor& loss) const;
+  /// The loss, the gradient, whether all of the gradient is finite, and the seconds that
+  /// were waited for a device to compute them. A loss that is on a device with parameters
+  /// comes in the gradient's transfer.
+  std::tuple<double, py::array, bool, double> evaluation(const at::Tensor& loss) const;
 
   const ParameterBridge bridge;
   const std::shared_ptr<FlatPool> pool;

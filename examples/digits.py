@@ -93,6 +93,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(argv)
 
+    try:
+        torch.empty(0, device=args.device)
+    except (AssertionError, RuntimeError) as error:  # not built for it, not there, not a device
+        parser.error(f"--device {args.device}: {error}")
     dtype = getattr(torch, args.dtype)
     data = load(args.device, dtype, args.seed)
     for name in ["logistic", "mlp"] if args.model == "both" else [args.model]:

@@ -74,8 +74,11 @@ class Bridge(Protocol):
     def gradient(self) -> tuple[Vector, bool]:
         """`flatten_grads()`, and whether all of it is finite."""
 
-    def evaluation(self, loss: Tensor) -> tuple[float, Vector, bool]:
-        """The loss, and `gradient()`; from a device that both are on, in one transfer."""
+    def evaluation(self, loss: Tensor) -> tuple[float, Vector, bool, float]:
+        """The loss, `gradient()`, and the seconds waited for a device to compute them.
+
+        From a device that both are on they come in one transfer.
+        """
 
     def flatten(self, tensors: Iterable[Tensor | None]) -> Vector:
         """One tensor of each parameter's shape, zeros for None."""

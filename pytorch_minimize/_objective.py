@@ -303,7 +303,8 @@ class Objective:
             elif isinstance(loss, float):
                 value, (self._grad, finite) = loss, self.bridge.gradient()
             else:
-                value, self._grad, finite = self.bridge.evaluation(loss)
+                value, self._grad, finite, waited = self.bridge.evaluation(loss)
+                self.profile.attribute("closure", waited)
         except BaseException as error:
             self.error = error
             raise

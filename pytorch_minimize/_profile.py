@@ -13,10 +13,10 @@ PARTS = ("closure", "bridge", "curvature", "solver")
 class Profile:
     r"""Seconds and counts of one ``optimizer.step``, by part.
 
-    ``closure`` is the user's forward and backward, ``bridge`` the traffic between the model and
-    the flat vector, ``curvature`` the Hessian products, ``solver`` scipy itself and everything
-    else. At each change of part the time since the last change is charged to the part that ends,
-    so the parts add up to ``total`` by construction.
+    ``closure`` is the user's forward and backward, until a device is done with them, ``bridge``
+    the traffic between the model and the flat vector, ``curvature`` the Hessian products,
+    ``solver`` scipy itself and everything else. At each change of part the time since the last
+    change is charged to the part that ends, so the parts add up to ``total`` by construction.
 
     Attributes:
         closure, bridge, curvature, solver: seconds.
@@ -64,6 +64,11 @@ class Profile:
         now = perf_counter()
         self._seconds[part] += now - self._mark
         self._mark = now
+
+    def attribute(self, part: str, seconds: float) -> None:
+        """Charge some of the seconds since the last :meth:`charge` to ``part``, now."""
+        self._seconds[part] += seconds
+        self._mark += seconds
 
     def count(self, what: str, times: int = 1) -> None:
         """Add to the count of ``what``."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from time import perf_counter
 
 import numpy as np
 import torch
@@ -64,9 +65,11 @@ class PythonBridge:
         gradient = self.flatten_grads()
         return gradient, bool(np.isfinite(gradient).all())
 
-    def evaluation(self, loss: Tensor) -> tuple[float, Vector, bool]:
+    def evaluation(self, loss: Tensor) -> tuple[float, Vector, bool, float]:
+        start = perf_counter()
         value = float(loss.item())
-        return value, *self.gradient()
+        waited = perf_counter() - start
+        return value, *self.gradient(), waited
 
     def flatten(self, tensors: Iterable[Tensor | None]) -> Vector:
         tensors = list(tensors)

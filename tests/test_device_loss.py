@@ -12,7 +12,7 @@ from methods import CURVATURE, GRADIENT
 from problems import rosenbrock
 from torch import Tensor
 
-from pytorch_minimize import _closure, _objective, _optimizer
+from pytorch_minimize import _closure, _objective, _optimizer, _profile
 from pytorch_minimize._bridge import make_bridge
 from pytorch_minimize.optim import MinimizeWrapper
 
@@ -36,7 +36,8 @@ def test_evaluation_is_loss_and_gradient(bridge_class: type, kind: str) -> None:
         param.grad = torch.randn_like(param)
     bridge = bridge_class(params)
     loss = LOSSES[kind]()
-    value, gradient, finite = bridge.evaluation(loss)
+    value, gradient, finite, waited = bridge.evaluation(loss)
+    assert waited >= 0.0
     assert value == loss.item()
     assert finite is True  # the gradient is, whatever the loss
     assert np.array_equal(gradient, bridge.flatten_grads())
@@ -49,7 +50,7 @@ def test_evaluation_is_loss_and_gradient(bridge_class: type, kind: str) -> None:
 
 def test_evaluation_of_nothing_but_zeros() -> None:
     params = [torch.zeros(0), torch.zeros(2), torch.zeros(0, 3)]
-    value, gradient, finite = emulated(0)(params).evaluation(torch.tensor(2.0))
+    value, gradient, finite, _ = emulated(0)(params).evaluation(torch.tensor(2.0))
     assert (value, gradient.tolist(), finite) == (2.0, [0.0, 0.0], True)
 
 
@@ -76,6 +77,18 @@ def test_the_path_is_the_same(method: str, monkeypatch: pytest.MonkeyPatch) -> N
     assert np.array_equal(here.x, there.x)
     assert (here.nfev, here.nit, here.fun) == (there.nfev, there.nit, there.fun)
     assert here_loss == there_loss
+
+
+def test_the_wait_for_a_device_is_the_closures(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(_profile, "perf_counter", lambda: now[0])
+    profile = _profile.Profile()
+    now[0] = 1.0
+    profile.charge("closure")
+    now[0] = 6.0
+    profile.attribute("closure", 3.0)
+    profile.charge("bridge")
+    assert (profile.closure, profile.bridge, profile.total) == (4.0, 2.0, 6.0)
 
 
 def test_an_error_of_the_kernels_leaves_step_as_it_is(

@@ -68,3 +68,14 @@ def test_the_command_prints_its_report(
     # The progress line is drawn on stderr, so that stdout is the report alone.
     assert "loss" in err
     assert "loss" not in re.sub(r"train loss", "", out)
+
+
+@pytest.mark.parametrize("device", ["mps", "nowhere"])
+def test_a_device_that_is_missing_is_named(
+    digits: ModuleType, device: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if device == "mps" and torch.backends.mps.is_available():
+        pytest.skip("this machine has one")
+    with pytest.raises(SystemExit):
+        digits.main(["--device", device])
+    assert f"error: --device {device}: " in capsys.readouterr().err

@@ -106,7 +106,7 @@ def test_the_loss_comes_along() -> None:
     bridge = _C.ParameterBridge([param])
     for dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int64):
         loss = torch.tensor(3, dtype=dtype, device=CARD)
-        value, gradient, finite = bridge.evaluation(loss)
+        value, gradient, finite, _ = bridge.evaluation(loss)
         assert (value, finite) == (3.0, True)
         assert (gradient == 2.0).all()
     assert bridge.evaluation(torch.tensor(0.5))[0] == 0.5
@@ -118,6 +118,15 @@ def test_the_loss_comes_along() -> None:
     assert bridge.gradient()[1] is False
     param.grad[999] = 0.0
     assert bridge.gradient()[1] is True
+
+
+def test_the_wait_for_the_closure_is_told_from_the_transfer() -> None:
+    param = torch.ones(1000, device=CARD, requires_grad=True)
+    param.grad = torch.ones_like(param)
+    bridge, loss = _C.ParameterBridge([param]), torch.tensor(0.0, device=CARD)
+    bridge.evaluation(loss)
+    torch.cuda._sleep(500_000_000)
+    assert bridge.evaluation(loss)[3] > bridge.evaluation(loss)[3]
 
 
 def count(run: Callable[[], object]) -> dict[str, int]:
