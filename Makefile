@@ -50,6 +50,9 @@ CUDA_BIN := $(CUDA_VENV)/bin
 CUDA_PIP := $(CUDA_BIN)/python -m pip --disable-pip-version-check install -q \
 	-c constraints-cuda.txt -c $(CUDA_VENV)/constraints.txt
 CUDA_BUILD := build/cuda
+# Not the package in this folder, which has the other build; the tests' own modules are for the
+# processes that they start.
+CUDA_PYTHON := PYTHONPATH=$(CURDIR)/$(CUDA_BUILD)/lib:$(CURDIR)/tests PYTHONSAFEPATH=1 $(CUDA_BIN)/python
 CUDA_ARCHITECTURES := 8.0;9.0
 NVCC := $(shell command -v nvcc)
 
@@ -57,9 +60,9 @@ cuda-check: $(if $(NVCC),$(CUDA_VENV)/built)
 ifeq ($(NVCC),)
 	@echo "cuda-check: there is no nvcc on the PATH, so there is nothing to check"
 else
-	PYTHONPATH=$(CUDA_BUILD)/lib PYTHONSAFEPATH=1 $(CUDA_BIN)/python -c "from pytorch_minimize import _C; \
+	$(CUDA_PYTHON) -c "from pytorch_minimize import _C; \
 	info = _C.build_info(); print(info); assert info['architectures'] == '$(CUDA_ARCHITECTURES)'.split(';')"
-	PYTHONPATH=$(CUDA_BUILD)/lib PYTHONSAFEPATH=1 $(CUDA_BIN)/python -m pytest -q
+	$(CUDA_PYTHON) -m pytest -q
 endif
 
 $(CUDA_VENV)/set-up: constraints.txt constraints-cuda.txt pyproject.toml

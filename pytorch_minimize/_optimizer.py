@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -225,7 +224,7 @@ class ScipyOptimizer(BoundedGroups):
             if checkpoint is not None:
                 checkpoint.write()
         except BaseException as raised:
-            _load_best(objective)
+            _load_best(objective, raised if objective.error is None else objective.error)
             # Not in a local of this frame: the error's traceback holds the frame, and the two would
             # keep the graph alive until the garbage collector comes.
             if objective.error is None or objective.error is raised:
@@ -332,19 +331,17 @@ class ScipyOptimizer(BoundedGroups):
         return f"{type(self).__name__}(method={self._arguments.name})\n{super().__repr__()}"
 
 
-def _load_best(objective: Objective) -> None:
-    """Set the parameters to the best point on the way out with an error, which is not replaced.
+def _load_best(objective: Objective, leaving: BaseException) -> None:
+    """Set the parameters to the best point, on the way out with an error.
 
-    After an error of its kernels a device takes no more work.
+    After an error of its kernels a device takes no more work: the error that leaves remains that
+    one, and is told what it kept from being done.
     """
     try:
         objective.load_best()
     except RuntimeError as error:
-        warnings.warn(
-            f"the parameters could not be set to the best point seen: {error}",
-            RuntimeWarning,
-            stacklevel=2,
-        )
+        if hasattr(leaving, "add_note"):  # Python 3.11
+            leaving.add_note(f"The parameters could not be set to the best point seen: {error}")
 
 
 def _same_objects(first: Sequence[object], second: Sequence[object]) -> bool:

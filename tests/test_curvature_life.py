@@ -97,7 +97,7 @@ def failing(x: Tensor) -> Tensor:
 
 
 def undifferentiable(x: Tensor) -> Tensor:
-    return torch.cdist(x[:2, None], x[2:, None]).sum()
+    return torch.segment_reduce(x, "sum", lengths=torch.tensor([x.numel()])).sum()
 
 
 @both
