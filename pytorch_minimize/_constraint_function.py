@@ -155,9 +155,9 @@ class ConstraintFunction:
     def _run_at(self, x: Array) -> Tensor:
         """c at x with its graph; ``fun`` is run unless the parameters are where it was last."""
         objective = self._objective
-        objective.profile.charge("solver")
+        objective.profile.begin("bridge")
         objective.load(objective.within(x if self._complete is None else self._complete(x)))
-        objective.profile.charge("bridge")
+        objective.profile.begin("solver")
         if self._output is None:
             with objective.users_code("closure", "constraint"):
                 output = self._checked(self._stated.fun())

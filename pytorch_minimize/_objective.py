@@ -118,14 +118,14 @@ class Objective:
         """The loss at x."""
         self._enter("fun")
         self._evaluate(x)
-        self.profile.charge("bridge")
+        self.profile.begin("solver")
         return self._value
 
     def jac(self, x: Array, *args: Any) -> Array:
         """The gradient at x; a fresh array (Note [fresh gradients])."""
         self._enter("jac")
         self._evaluate(x)
-        self.profile.charge("bridge")
+        self.profile.begin("solver")
         assert self._grad is not None
         return self._grad
 
@@ -174,6 +174,7 @@ class Objective:
         """Around code of the user's other than the closure; its time goes to ``part``."""
         self._enter(what)
         self.blas.release()
+        self.profile.begin(part)
         try:
             yield
         except BaseException as error:
@@ -181,7 +182,7 @@ class Objective:
             raise
         finally:
             self.blas.hold()
-            self.profile.charge(part)
+            self.profile.begin("solver")
 
     def take_many(self, points: Array, values: Array) -> Array:
         """File losses that were found elsewhere, at points (S, n); what the solver is told.
@@ -244,7 +245,7 @@ class Objective:
         self.before_evaluation = self.on_nan_point = self.error = None
 
     def _enter(self, what: str) -> None:
-        self.profile.charge("solver")
+        self.profile.begin("bridge")
         self.profile.count(what)
 
     def _evaluate(self, x: Array) -> None:
@@ -258,17 +259,17 @@ class Objective:
             self.before_evaluation()
         if not is_here:
             self._move(x)
-        self.profile.charge("bridge")
         self.evaluations += 1
         self.blas.release()
+        self.profile.begin("closure")
         try:
             value = self._run()
         except BaseException as error:
             self.error = error
             raise
         finally:
+            self.profile.begin("bridge")
             self.blas.hold()
-            self.profile.charge("closure")
         self._take(value)
 
     def _run(self) -> float:

@@ -195,6 +195,7 @@ class ScipyOptimizer(BoundedGroups):
     def _run(self, closure: UserClosure) -> Tensor:
         self._resume()
         self.profile = Profile()
+        self.profile.start()
         self._groups_changed()
         bridge = self._current_bridge()
         self._start_inside(bridge)
@@ -212,13 +213,13 @@ class ScipyOptimizer(BoundedGroups):
         try:
             if self._settings.check_closure:
                 curvature = objective.curvature if isinstance(objective, CurvedObjective) else None
+                self.profile.begin("closure")
                 check_closure(runner, self._arguments.gradient, curvature)
-                self.profile.charge("closure")
+                self.profile.begin("solver")
             with objective.blas:
                 res = self._solve_or_stop(objective, watch, x0)
             self.res = finish(objective, res, x0, self._arguments)
             self._hess_inv = res.get("hess_inv", self._hess_inv)
-            self.profile.charge("solver")
             if self._arguments.prints_report:
                 print(self._arguments.report(res))
             if checkpoint is not None:
@@ -235,6 +236,7 @@ class ScipyOptimizer(BoundedGroups):
             self._objective = None
             objective.close()
             watch.close()
+            self.profile.stop()
             self.history.end_segment(objective.evaluations, self.profile.total)
             bridge.release()
         log_end(self._arguments, self.res, self.profile)

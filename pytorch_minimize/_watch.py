@@ -105,7 +105,7 @@ class Watch:
     def __call__(self, intermediate_result: Any) -> None:
         """scipy's callback; the parameter's name is what makes scipy hand over a result."""
         objective = self._objective
-        objective.profile.charge("solver")
+        objective.profile.begin("bridge")
         given = intermediate_result
         result = given if isinstance(given, OptimizeResult) else OptimizeResult(x=given)
         x = as_vector(result["x"])
@@ -113,9 +113,9 @@ class Watch:
             result["fun"] = objective.known_value(x)
         self.nit += 1
         self._record(x, float(result["fun"]))
-        objective.profile.charge("bridge")
         if self._user is not None:
             self._tell_user(x, result)
+        objective.profile.begin("solver")
         if self._may_end:
             self._end_if_due(x)
 
@@ -160,10 +160,10 @@ class Watch:
         objective = self._objective
         try:
             with objective.parameters_at(x):
+                objective.profile.begin("closure")
                 stop = self._user(x, result)
         except StopIteration:
             stop = True
-        objective.profile.charge("closure")
         if stop is True:
             self._stop_by_callback(x)
 
