@@ -4,6 +4,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
 BIN := $(VENV)/bin
+BENCH := .venv-bench
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -q -c constraints.txt
 SANITIZED := build/sanitize
 
@@ -21,11 +22,9 @@ demo-pinn: $(VENV)/built
 test: $(VENV)/built
 	$(BIN)/python -m pytest -q
 
-bench: $(VENV)/built
-	$(BIN)/python bench/bridge.py
-	$(BIN)/python bench/fit.py
-	$(BIN)/python bench/curvature.py
-	$(BIN)/python bench/readme.py
+bench: $(BENCH)/set-up $(VENV)/built
+	$(BENCH)/bin/python -m pytorch_minimize.report --out bench/results
+	$(BENCH)/bin/python bench/readme.py
 
 lint: $(VENV)/built
 	$(BIN)/ruff check .
@@ -48,7 +47,16 @@ sanitize: $(VENV)/built
 $(VENV)/set-up: constraints.txt pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) torch numpy setuptools ninja pybind11
-	EXTENSION=0 $(PIP) --no-build-isolation -e '.[plot,examples,test,dev]'
+	EXTENSION=0 $(PIP) --no-build-isolation -e '.[plot,examples,report,test,dev]'
+	touch $@
+
+# Packages to compare with, in an environment of their own that sees what $(VENV) has.
+PURELIB := -c "import sysconfig; print(sysconfig.get_path('purelib'))"
+$(BENCH)/set-up: $(VENV)/set-up bench/peers.txt
+	$(PYTHON) -m venv --clear $(BENCH)
+	echo "import site; site.addsitedir('$$($(BIN)/python $(PURELIB))')" \
+	> "$$($(BENCH)/bin/python $(PURELIB))/base.pth"
+	$(BENCH)/bin/python -m pip --disable-pip-version-check install -q -c constraints.txt -r bench/peers.txt
 	touch $@
 
 $(VENV)/built: $(VENV)/set-up setup.py $(wildcard csrc/*)
