@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -16,6 +17,10 @@ from ._environment import environment
 from ._rows import merged
 
 __all__ = ["measured"]
+
+# A quick report is for looking whether all works, also where other programs have the cores:
+# threads that wait for each other would take most of its minute.
+_ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
 def measured(names: Sequence[str], *, quick: bool, repeats: int) -> dict[str, Any]:
@@ -46,8 +51,9 @@ def measured(names: Sequence[str], *, quick: bool, repeats: int) -> dict[str, An
 def _in_a_process(name: str, quick: bool) -> dict[str, Any]:
     command = [sys.executable, "-W", "ignore", "-m", __package__ or "", "--process", name]
     start = perf_counter()
+    environ = os.environ | (_ONE_THREAD if quick else {})
     process = subprocess.run(
-        command + ["--quick"] * quick, capture_output=True, text=True, check=False
+        command + ["--quick"] * quick, capture_output=True, text=True, check=False, env=environ
     )
     if process.returncode != 0:
         raise RuntimeError(f"case {name} failed:\n{process.stderr}")
