@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from pytorch_minimize.report import _fits, _problems
 from pytorch_minimize.report._cases import CASES
 from pytorch_minimize.report._overhead import FreeProblem, Questions
 from pytorch_minimize.report._peers import OURS, PEERS, Peer, Rule, why_not
@@ -119,6 +120,12 @@ def test_questions_are_asked_through_scipys_front_door() -> None:
     assert problem.evaluations == 6
     assert questions.seconds > 0
     assert all(p.eq(0.75).all() for p in problem.params)  # the last point asked for
+
+
+def test_what_an_installed_package_lacks_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_problems, "__file__", "/elsewhere/site-packages/report/_problems.py")
+    (row,) = _fits.fit("Poisson network", maxiter=1, gtol=0.0, rounds=1)
+    assert row["note"] == "examples/pinn.py of the source tree is needed"
 
 
 def test_what_a_peer_cannot_do_is_said() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import sys
 from collections.abc import Sequence
@@ -43,6 +44,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     elif arguments.compare:
         compare(*arguments.compare)
     else:
+        if importlib.util.find_spec("sklearn") is None:
+            sys.exit("the report fits scikit-learn's data: pip install scikit-learn matplotlib")
         report(arguments.out, arguments.cases, arguments.quick, arguments.repeats)
 
 

@@ -22,7 +22,10 @@ Run = Callable[[Problem, Rule], Split | None]
 
 def fit(problem: str, maxiter: int, gtol: float, rounds: int) -> list[Row]:
     """One problem by every peer: a row for each."""
-    made = FITS[problem]()
+    try:
+        made = FITS[problem]()
+    except FileNotFoundError as error:  # of the source tree, where the package was installed
+        return [{"problem": problem, "peer": OURS, "note": str(error)}]
     rule = Rule(maxiter=maxiter, gtol=gtol)
     refusals = {
         name: why_not(peer, partial(_once, peer.run, made, rule)) for name, peer in PEERS.items()

@@ -90,6 +90,9 @@ def _fits(canvas: Canvas, cases: Cases) -> None:
     all_axes = canvas.subplots(2, 2).flat
     for axes, problem in zip(all_axes, FITS, strict=True):
         rows = [row for row in cases[f"fit-{problem}"] if "seconds" in row]
+        axes.set_title(problem, fontsize=10)
+        if not rows:
+            continue
         names = [row["peer"] for row in rows]
         totals = [row["seconds"].median for row in rows]
         _bars(axes, names, totals, color="#d9d9d9")
@@ -99,7 +102,6 @@ def _fits(canvas: Canvas, cases: Cases) -> None:
             text = f" {row['evaluations']} evaluations, loss {row['loss'].median:.5g}"
             axes.text(totals[place], place, text, va="center", fontsize=7.5)
         axes.set_xlim(0, 1.75 * max(totals))
-        axes.set_title(problem, fontsize=10)
         axes.set_xlabel("seconds (dark: in the closure, where it is known)", fontsize=8)
 
 
