@@ -1,0 +1,57 @@
+#pragma once
+
+#include <cstdint>
+#include <utility>
+#include <vector>
+
+namespace minimize {
+
+/// Holds libraries to a number of threads, by the addresses of their own two
+/// functions, int get() and void set(int), as OpenBLAS has them.
+///
+/// Their settings belong to the process, which runs in several Python threads
+/// share: the first to hold keeps the user's numbers, and the last to release
+/// gives them back. The GIL is what guards the count.
+class ThreadLimit {
+ public:
+  explicit ThreadLimit(const std::vector<std::pair<uintptr_t, uintptr_t>>& functions) {
+    for (const auto& [get, set] : functions) {
+      libraries_.push_back(
+          {reinterpret_cast<int (*)()>(get), reinterpret_cast<void (*)(int)>(set), 0});
+    }
+  }
+
+  void hold(int number) {
+    if (++holders_ == 1) {
+      for (auto& library : libraries_) {
+        library.users = library.get();
+        library.change(number);
+      }
+    }
+  }
+  void release() {
+    if (--holders_ == 0) {
+      for (const auto& library : libraries_) {
+        library.change(library.users);
+      }
+    }
+  }
+
+ private:
+  struct Library {
+    int (*get)();
+    void (*set)(int);
+    int users;  // while held
+
+    void change(int number) const {
+      if (get() != number) {
+        set(number);
+      }
+    }
+  };
+
+  std::vector<Library> libraries_;
+  int holders_ = 0;
+};
+
+}  // namespace minimize
