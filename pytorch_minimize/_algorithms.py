@@ -40,6 +40,7 @@ class Algorithm:
         local_method: of the local minimiser where the user names none.
         autograd: ``jac=False`` for the local minimiser means autograd like ``jac=True``.
         constraints: the user's constraints in the form that it takes; None where it takes none.
+        dict_constraints: they may be dicts, as for ``scipy.optimize.minimize``.
         told: what its callback is told, in this order; empty where it has no callback.
         tells_result: its callback may ask for an ``intermediate_result`` instead.
         ends_on_true: it ends with a full result when its callback returns True. Where False we
@@ -62,6 +63,7 @@ class Algorithm:
     local_method: str | None = None
     autograd: bool = False
     constraints: Callable[[Objective, Any], list[Any]] | None = None
+    dict_constraints: bool = False
     told: tuple[str, ...] = ()
     tells_result: bool = False
     ends_on_true: bool = False
@@ -170,6 +172,7 @@ ALGORITHMS: dict[str, Algorithm] = {
             local_method="SLSQP",
             autograd=True,
             constraints=as_inequalities,
+            dict_constraints=True,
             told=("x",),
         ),
         Algorithm(
