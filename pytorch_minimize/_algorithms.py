@@ -76,6 +76,34 @@ def differential_evolution(fun: Callable[..., Any], **keywords: Any) -> Optimize
     return scipy.optimize.differential_evolution(fun, polish=False, **keywords)
 
 
+def direct(
+    fun: Callable[..., float], *, callback: Callable[..., Any], **keywords: Any
+) -> OptimizeResult:
+    """``scipy.optimize.direct``, whose C code goes on where ``fun`` raises, before scipy 1.17.
+
+    An error is raised once it can be: where the iteration ends. ``fun`` is not asked until then.
+    """
+    raised: list[BaseException] = []  # emptied, lest error, traceback and list hold each other
+
+    def guarded(x: Any) -> float:
+        if not raised:
+            try:
+                return fun(x)
+            except BaseException as error:
+                raised.append(error)
+        return 0.0
+
+    def at_iteration(x: Any) -> None:
+        if raised:
+            raise raised.pop()
+        callback(x)
+
+    res = scipy.optimize.direct(guarded, callback=at_iteration, **keywords)
+    if raised:
+        raise raised.pop()
+    return res
+
+
 def brute(fun: Callable[..., float], *, ranges: Any, **keywords: Any) -> OptimizeResult:
     """``scipy.optimize.brute`` with a result like that of the others."""
     evaluations = 0
@@ -195,7 +223,7 @@ ALGORITHMS: dict[str, Algorithm] = {
         ),
         Algorithm(
             "direct",
-            scipy.optimize.direct,
+            direct,
             keywords=(
                 *("bounds", "eps", "maxfun", "maxiter", "locally_biased", "f_min", "f_min_rtol"),
                 *("vol_tol", "len_tol", "callback"),
