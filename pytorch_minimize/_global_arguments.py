@@ -29,6 +29,8 @@ def checked(row: Algorithm, keywords: Mapping[str, Any]) -> dict[str, Any]:
         if name in row.elsewhere:
             raise ValueError(f"{where}: {name}: {row.elsewhere[name]}")
     check_keywords(where, keywords, row.keywords + ("polish",) * row.polish)
+    if "rng" in keywords and "seed" in keywords:
+        raise ValueError(f"{where}: rng and seed say the same thing: give one of them")
     if row.options:
         check_keywords(f"{row.name}'s options", keywords.get("options") or {}, row.options)
     constraints = as_list(keywords.get("constraints"))
