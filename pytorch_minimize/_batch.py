@@ -116,7 +116,8 @@ def _plain(shapes: Iterable[torch.Size]) -> list[tuple[int, ...]]:
 def stack_parameters(points: Array, params: Sequence[Tensor]) -> list[Tensor]:
     """Flat points, one a row -> one tensor of shape (S, *p.shape) for each parameter p.
 
-    Each has the dtype and device of its parameter; a complex element is two variables.
+    Each has the dtype and device of its parameter; a complex element is two variables. They are
+    copies, which the user's code may write into.
 
     Example:
         >>> stack_parameters(np.array([[1.0, 2.0], [3.0, 4.0]]), [torch.zeros(1), torch.zeros(())])
@@ -128,10 +129,10 @@ def stack_parameters(points: Array, params: Sequence[Tensor]) -> list[Tensor]:
     stacked = []
     for p, columns in zip(params, flat.split(widths, dim=1), strict=True):
         if p.is_complex():
-            parts = columns.to(p.device, p.dtype.to_real()).reshape(-1, *p.shape, 2)
+            parts = columns.to(p.device, p.dtype.to_real(), copy=True).reshape(-1, *p.shape, 2)
             stacked.append(torch.view_as_complex(parts))
         else:
-            stacked.append(columns.to(p.device, p.dtype).reshape(-1, *p.shape))
+            stacked.append(columns.to(p.device, p.dtype, copy=True).reshape(-1, *p.shape))
     return stacked
 
 
@@ -154,7 +155,7 @@ class Population:
 
     def __call__(self, columns: Array) -> Array:
         objective = self._objective
-        points = np.ascontiguousarray(columns.T, dtype=np.float64)
+        points = np.array(columns.T, dtype=np.float64, order="C")
         if objective.before_evaluation is not None:
             objective.before_evaluation()
         with objective.users_code("closure", "vectorized"):

@@ -150,6 +150,25 @@ def step(instance: Instance, vectorized: Any, **more: Any) -> Any:
     return optimizer
 
 
+def test_values_may_be_written_into() -> None:
+    """The points that scipy and the best one are kept from are others."""
+
+    def in_place(stacked: list[Tensor]) -> Tensor:
+        values = losses()(stacked)
+        for tensor in stacked:
+            tensor.fill_(7.0)
+        return values
+
+    results = []
+    for vectorized in (losses(), in_place):
+        instance = RASTRIGIN.instance(3)
+        optimizer = DifferentialEvolutionWrapper(instance.params, KEYWORDS, max_evaluations=100)
+        optimizer.step(instance.closure(2), vectorized=vectorized)
+        assert instance.fun(instance.x) == optimizer.res.fun
+        results.append(optimizer.res.x)
+    assert np.array_equal(*results)
+
+
 def test_losses_that_disagree_with_the_closure() -> None:
     instance = RASTRIGIN.instance(3)
     with pytest.raises(ValueError, match=r"expected the closure's loss at the start, .*; got"):
