@@ -10,10 +10,13 @@ SANITIZED := build/sanitize
 # torch's build looks for ninja on the PATH.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo demo-pinn test bench lint sanitize
+.PHONY: demo demo-global demo-pinn test bench lint sanitize
 
 demo: $(VENV)/built
 	$(BIN)/python examples/digits.py
+
+demo-global: $(VENV)/built
+	$(BIN)/python examples/rastrigin.py
 
 demo-pinn: $(VENV)/built
 	$(BIN)/python examples/pinn.py
@@ -25,6 +28,7 @@ bench: $(VENV)/built
 	$(BIN)/python bench/bridge.py
 	$(BIN)/python bench/fit.py
 	$(BIN)/python bench/curvature.py
+	$(BIN)/python bench/vectorized.py
 	$(BIN)/python bench/readme.py
 
 lint: $(VENV)/built

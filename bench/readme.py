@@ -111,11 +111,34 @@ def fits() -> str:
     )
 
 
+def vectorized() -> str:
+    rows, source = _report("vectorized")
+    columns = ("evaluations per second", "n", "closure", "vectorized", "ratio", "ratio with scipy")
+    return (
+        markdown(
+            columns,
+            [
+                [
+                    row["model"],
+                    row["n"],
+                    f"{row['evaluation']:,.0f}",
+                    f"{row['evaluation, vectorized']:,.0f}",
+                    f"{row['evaluation ratio']:.1f}",
+                    f"{row['run ratio']:.1f}",
+                ]
+                for row in rows
+            ],
+        )
+        + source
+    )
+
+
 TABLES: Mapping[str, Callable[[], str]] = {
     "methods": methods,
     "bridge": bridge,
     "curvature": curvature,
     "fits": fits,
+    "vectorized": vectorized,
 }
 
 

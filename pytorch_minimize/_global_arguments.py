@@ -9,6 +9,7 @@ from scipy.optimize import Bounds
 
 from ._algorithms import Algorithm
 from ._arguments import check_keywords
+from ._constraints import as_list
 
 __all__ = ["check_ranges", "checked", "copied", "saved", "with_defaults"]
 
@@ -17,8 +18,9 @@ def checked(row: Algorithm, keywords: Mapping[str, Any]) -> dict[str, Any]:
     """A copy of the user's keywords, all of them known.
 
     Raises:
-        TypeError: it is no dict.
-        ValueError: a keyword is unknown, or is stated elsewhere.
+        TypeError: it is no dict, or a constraint is none.
+        ValueError: a keyword is unknown, or is stated elsewhere; or constraints of a kind that the
+            algorithm does not take.
     """
     where = f"{row.name}'s keywords"
     if not isinstance(keywords, Mapping):
@@ -27,8 +29,16 @@ def checked(row: Algorithm, keywords: Mapping[str, Any]) -> dict[str, Any]:
         if name in row.elsewhere:
             raise ValueError(f"{where}: {name}: {row.elsewhere[name]}")
     check_keywords(where, keywords, row.keywords + ("polish",) * row.polish)
+    if "rng" in keywords and "seed" in keywords:
+        raise ValueError(f"{where}: rng and seed say the same thing: give one of them")
     if row.options:
         check_keywords(f"{row.name}'s options", keywords.get("options") or {}, row.options)
+    constraints = as_list(keywords.get("constraints"))
+    if not row.dict_constraints and any(isinstance(c, Mapping) for c in constraints):
+        raise ValueError(
+            f"constraints: {row.name} takes no dicts; expected ClosureConstraint, or scipy's "
+            f"NonlinearConstraint or LinearConstraint"
+        )
     return copied(keywords)
 
 

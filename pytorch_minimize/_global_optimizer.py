@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar
 
@@ -115,6 +116,8 @@ class GlobalOptimizer(ScipyOptimizer):
             keywords["callback"] = relay.tell_result if row.tells_result else relay.tell
         res = row.run(self._prepare(objective, watch, box, keywords), **keywords)
         relay.mark(res)
+        if res.x is None:  # shgo, where no point that it sampled was feasible
+            res.x, res.fun = objective.best_x, math.inf
         ended = None if search is None else search.best_at(res.x)
         if ended is not None and ended.gradient is not None:
             res.jac = ended.gradient

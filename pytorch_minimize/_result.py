@@ -23,7 +23,7 @@ def finish(
     objective: Objective, res: OptimizeResult, x0: Array, arguments: Arguments
 ) -> OptimizeResult:
     """Set the parameters to ``res.x`` and ``.grad`` to the gradient there; complete ``res``."""
-    if not objective.has_finite_value:
+    if objective.evaluations and not objective.has_finite_value:
         res.x, res.fun, res.success = objective.best_x, math.nan, False
         res.message = "No evaluation gave a finite loss and gradient."
     x = res.x = objective.within(res.x)
