@@ -60,26 +60,29 @@ class _Limiter:
     """Libraries whose setting belongs to the process, shared by runs in several threads.
 
     The first run to hold them keeps the user's numbers, and the last to release gives them back.
+    Holders are kept by name, not counted: an interrupt between a release and the hold that belongs
+    to it would make a count wrong for the rest of the process.
     """
 
     def __init__(self, swaps: Sequence[_Swap]) -> None:
         self._swaps = swaps
-        self._users: list[int] = []
-        self._holders = 0
+        self._users: list[int] | None = None
+        self._holders: set[object] = set()
         self._lock = threading.Lock()
 
-    def hold(self, threads: int) -> None:
+    def hold(self, holder: object, threads: int) -> None:
         with self._lock:
-            self._holders += 1
-            if self._holders == 1:
+            self._holders.add(holder)
+            if self._users is None:
                 self._users = [swap(threads) for swap in self._swaps]
 
-    def release(self) -> None:
+    def release(self, holder: object) -> None:
         with self._lock:
-            self._holders -= 1
-            if self._holders == 0:
+            self._holders.discard(holder)
+            if self._users is not None and not self._holders:
                 for swap, number in zip(self._swaps, self._users, strict=True):
                     swap(number)
+                self._users = None
 
 
 @functools.cache
@@ -126,9 +129,9 @@ class ScipyBlasThreads:
     def hold(self) -> None:
         """Before scipy goes on: its BLAS gets ``threads``, whatever the user's code set it to."""
         if self._limiter is not None:
-            self._limiter.hold(self._threads or 1)
+            self._limiter.hold(self, self._threads or 1)
 
     def release(self) -> None:
-        """Before the user's code runs: their own setting."""
+        """Before the user's code runs: their own setting; nothing where it is released already."""
         if self._limiter is not None:
-            self._limiter.release()
+            self._limiter.release(self)

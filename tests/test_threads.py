@@ -14,6 +14,7 @@ from problems import himmelblau
 from scipy.optimize import OptimizeResult
 from torch import Tensor
 
+from pytorch_minimize._threads import ScipyBlasThreads
 from pytorch_minimize.optim import MinimizeWrapper
 
 USERS = 3
@@ -128,3 +129,29 @@ def test_libraries_are_looked_up_once_a_process(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(threadpoolctl.ThreadpoolController, "__init__", refuse)
     instance = himmelblau()
     MinimizeWrapper(instance.params, {"method": "BFGS"}).step(instance.closure(1))
+
+
+@pytest.mark.parametrize("at", [1, 2, 3])
+def test_an_interrupt_beside_the_closure_leaves_the_next_run_held(
+    monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    """Ctrl-C comes when the user's setting was just given back, before the closure began."""
+    before, calls, release = threads(), 0, ScipyBlasThreads.release
+
+    def interrupted(self: ScipyBlasThreads) -> None:
+        nonlocal calls
+        release(self)
+        calls += 1
+        if calls == at:
+            raise KeyboardInterrupt
+
+    watch = Watch()
+    with monkeypatch.context() as patch:
+        patch.setattr(ScipyBlasThreads, "release", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            watch.run()
+    assert threads() == before
+    watch = Watch()
+    watch.run()
+    assert all(seen["scipy"] == 1 for seen in watch.solver)
+    assert threads() == before
