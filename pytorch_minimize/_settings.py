@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
+from numbers import Integral, Real
 from typing import Any, Literal, TypedDict
+
+from ._plain import plain_part
 
 __all__ = ["OnNonfinite", "RunKeywords", "Settings", "Strategy"]
 
@@ -92,15 +95,15 @@ class Settings:
 
     def as_saved(self) -> dict[str, Any]:
         """As plain values, for ``state_dict``; where to write is left to whoever loads it."""
-        return {k: v for k, v in asdict(self).items() if k != "checkpoint"}
+        return plain_part({k: v for k, v in asdict(self).items() if k != "checkpoint"})
 
 
 def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= 1
 
 
 def _is_positive(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0
+    return isinstance(value, Real) and not isinstance(value, bool) and float(value) > 0
 
 
 def _is_path_and_seconds(value: object) -> bool:
@@ -108,8 +111,9 @@ def _is_path_and_seconds(value: object) -> bool:
         isinstance(value, tuple)
         and len(value) == 2
         and isinstance(value[0], (str, os.PathLike))
-        and isinstance(value[1], (int, float))
-        and value[1] >= 0
+        and isinstance(value[1], Real)
+        and not isinstance(value[1], bool)
+        and float(value[1]) >= 0
     )
 
 
