@@ -158,6 +158,19 @@ class Objective:
         """The gradient at x if x is the last point evaluated, and with its gradient."""
         return self._grad if self.is_at(x) else None
 
+    @property
+    def is_restricted(self) -> bool:
+        """Whether there is anything to violate."""
+        return self.violation is not nowhere_violated
+
+    def is_known_feasible(self, x: Array) -> bool:
+        """Whether x violates nothing and is the last point or the best one."""
+        if not self.is_restricted:
+            return True
+        if same_values(x, self.best_x):
+            return self._best_violation == 0.0
+        return self.is_at(x) and self.violation() == 0.0
+
     @contextlib.contextmanager
     def with_gradients(self) -> Iterator[None]:
         """Inside the block ``jac`` may be asked for, and ``fun`` computes the gradient as well."""
@@ -202,17 +215,36 @@ class Objective:
         )
 
     @contextlib.contextmanager
-    def parameters_at(self, x: Array) -> Iterator[None]:
-        """Inside the block the parameters hold x; costs no evaluation, now or later."""
-        if same_values(x, self._x):
-            yield
-            return
-        self._leave()
-        self.bridge.load_params(x)
+    def lent_at(self, x: Array) -> Iterator[None]:
+        """Inside the block the parameters hold x and are the user's; costs no evaluation.
+
+        What the user's code does to them or their gradients is undone.
+        """
+        moved = not same_values(x, self._x)
+        if moved:
+            self._leave()
+            self.bridge.load_params(x)
+        # By value: what is written through ``p.data`` leaves no trace in a version counter.
+        values, grads = self.bridge.flatten_params(), self._grads()
         try:
             yield
         finally:
-            self.bridge.load_params(self._x)
+            touched = not same_values(values, self.bridge.flatten_params())
+            touched = touched or any(
+                before is not now or version != count
+                for (before, version), (now, count) in zip(grads, self._grads(), strict=True)
+            )
+            if touched and not moved:
+                self._leave()
+            if touched or moved:
+                self.bridge.load_params(self._x)
+            if touched and self._grad is not None:
+                self.bridge.load_grads(self._grad)
+
+    def _grads(self) -> list[tuple[object, int]]:
+        """Each gradient and its version counter."""
+        grads = (p.grad for p in self.bridge.params)
+        return [(grad, 0 if grad is None else grad._version) for grad in grads]
 
     def load(self, x: Array) -> None:
         """Set the parameters to x without an evaluation; what is known there stays known."""
@@ -239,6 +271,7 @@ class Objective:
 
     def close(self) -> None:
         """The run is over: keep nothing of it alive."""
+        self.blas.release()  # again, in case that the first was interrupted
         self._leave()
         self.on_leave.clear()
         self.before_evaluation = self.on_nan_point = self.error = None

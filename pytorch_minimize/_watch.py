@@ -8,6 +8,7 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import Any
 
+import numpy as np
 from scipy.optimize import OptimizeResult
 from tqdm.auto import tqdm
 
@@ -159,12 +160,12 @@ class Watch:
         assert self._user is not None
         objective = self._objective
         try:
-            with objective.parameters_at(x):
+            with objective.lent_at(x):
                 stop = self._user(x, result)
         except StopIteration:
             stop = True
         objective.profile.charge("closure")
-        if stop is True:
+        if _says_stop(stop):
             self._stop_by_callback(x)
 
     def _stop_by_callback(self, x: Array) -> None:
@@ -175,11 +176,24 @@ class Watch:
     def _end_if_due(self, x: Array) -> None:
         if self._maxiter is not None and self.nit >= self._maxiter:
             raise Stopped(Ending.ITERATIONS, x.copy(), self.nit)
-        rtol = self._settings.rtol
-        if rtol is not None:
-            losses = self._history.segment_losses(_STALL_WINDOW + 1)
-            if len(losses) > _STALL_WINDOW and losses[0] - losses[-1] < rtol * abs(losses[0]):
-                raise Stopped(Ending.STALLED, x.copy(), self.nit)
+        if self._settings.rtol is not None and self._has_stalled(x, self._settings.rtol):
+            raise Stopped(Ending.STALLED, x.copy(), self.nit)
+
+    def _has_stalled(self, x: Array, rtol: float) -> bool:
+        losses = self._history.segment_losses(_STALL_WINDOW + 1)
+        if len(losses) <= _STALL_WINDOW:
+            return False
+        fallen = losses[0] - losses[-1]
+        if self._objective.is_restricted:  # a loss that rises may be the way to a feasible point
+            fallen = abs(fallen)
+        return fallen < rtol * abs(losses[0]) and self._objective.is_known_feasible(x)
+
+
+def _says_stop(returned: object) -> bool:
+    """True, numpy's too, or StopIteration itself; nothing else that happens to be true."""
+    if isinstance(returned, (bool, np.bool_)):
+        return bool(returned)
+    return returned is StopIteration or isinstance(returned, StopIteration)
 
 
 def adapt_callback(
@@ -188,8 +202,6 @@ def adapt_callback(
     """The user's callback in one form, told apart as scipy does: by its one parameter's name."""
     if user is None:
         return None
-    if not callable(user):
-        raise TypeError(f"callback: expected a callable, got {user!r}")
     if wants_result(user):
 
         def with_result(x: Array, result: OptimizeResult) -> Any:

@@ -14,7 +14,7 @@ from problems import quadratic, rosenbrock
 from torch import Tensor
 
 from pytorch_minimize._methods import METHODS
-from pytorch_minimize.optim import MinimizeWrapper
+from pytorch_minimize.optim import ClosureConstraint, MinimizeWrapper
 
 ALL = [row.name for row in METHODS.values()]
 
@@ -117,6 +117,9 @@ def test_a_second_step_at_the_solution_is_silent(make: Any) -> None:
         ("rtol", -1.0),
         ("progress", 1),
         ("checkpoint", "file"),
+        ("checkpoint", ("file", float("nan"))),
+        ("max_evaluations", True),
+        ("timeout", float("nan")),
         ("warm_start", 1),
         ("nonfinite", "ignore"),
         ("scipy_blas_threads", 0),
@@ -130,3 +133,23 @@ def test_settings_that_are_not_understood(name: str, value: Any) -> None:
 def test_unknown_settings_are_refused_by_name() -> None:
     with pytest.raises(TypeError, match=r"timeout.*\['time_out'\]"):
         MinimizeWrapper([torch.zeros(2, requires_grad=True)], {}, time_out=1)  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize("method", ["COBYLA", "COBYQA", "trust-constr"])
+def test_rtol_takes_no_infeasible_point_for_success(method: str) -> None:
+    """From the unconstrained minimum the loss has to rise."""
+    w = torch.nn.Parameter(torch.full((6,), 0.1, dtype=torch.float64))
+    shell = ClosureConstraint(lambda: w.square().sum(), 40.0, 40.0)
+    optimizer = MinimizeWrapper([w], {"method": method, "constraints": shell}, rtol=1e-2)
+    optimizer.step(lambda: 1 + (w - 0.1).square().sum())
+    assert optimizer.res.success
+    assert w.square().sum().item() == pytest.approx(40.0, abs=1e-4)
+
+
+@pytest.mark.parametrize("name", ["timeout", "rtol"])
+def test_numbers_of_numpy_are_numbers(name: str) -> None:
+    instance = quadratic()
+    keywords: dict[str, Any] = {name: np.float32(100.0), "max_evaluations": np.int64(3)}
+    optimizer = MinimizeWrapper(instance.params, {}, **keywords)
+    optimizer.step(instance.closure(2))
+    assert optimizer.res.status == 102
