@@ -23,8 +23,9 @@ from ._curved_objective import CurvedObjective, make_objective
 from ._feasibility import restrict
 from ._history import History
 from ._linear_operator import ClosureHessian
-from ._log import log_end, log_start
+from ._log import log_end, log_failure, log_start
 from ._objective import Array, Objective
+from ._plain import plain_part
 from ._profile import Profile
 from ._result import finish
 from ._settings import Settings
@@ -156,14 +157,35 @@ class ScipyOptimizer(BoundedGroups):
         """Restore a :meth:`state_dict`, also one of another device or dtype.
 
         The next :meth:`step` goes on from the best point; until then the parameters keep their
-        values. Callables (constraints, callbacks) stay those of this optimizer.
+        values. Callables (constraints, callbacks) and bounds on the flat vector stay those of this
+        optimizer.
+
+        Raises:
+            ValueError: it is of other parameters, or of a method that cannot take what this
+                optimizer was given. Nothing is changed then.
         """
-        super().load_state_dict(state_dict)
+        self._check_shapes(state_dict)
         run = state_dict.get("run")
-        if run is not None:
-            self._settings = replace(self._settings, **run["settings"])
-            self._arguments = self._arguments.restored(run["arguments"])
-            self.history.load_state_dict(run["history"])
+        if run is None:
+            super().load_state_dict(state_dict)
+            return
+        arguments = self._arguments.restored(run["arguments"])
+        super().load_state_dict(state_dict)
+        self._settings = replace(self._settings, **run["settings"])
+        self._arguments = arguments
+        self.history.load_state_dict(run["history"])
+
+    def _check_shapes(self, state_dict: dict[str, Any]) -> None:
+        own = [p for group in self.param_groups for p in group["params"]]
+        saved = [i for group in state_dict["param_groups"] for i in group["params"]]
+        # Where their numbers differ, torch says so.
+        for number, (param, i) in enumerate(zip(own, saved, strict=False)):
+            best = state_dict["state"].get(i, {}).get("best")
+            if best is not None and best.shape != param.shape:
+                raise ValueError(
+                    f"load_state_dict: parameter {number} has shape {tuple(param.shape)}, but the "
+                    f"saved one {tuple(best.shape)}; load it into the model that it was saved of"
+                )
 
     def _state_at(self, objective: Objective | None) -> dict[str, Any]:
         bridge = self._current_bridge()
@@ -176,6 +198,7 @@ class ScipyOptimizer(BoundedGroups):
         finally:
             self.state.clear()
             self.state.update(waiting)
+        state["param_groups"] = [plain_part(group) for group in state["param_groups"]]
         state["run"] = {
             "settings": self._settings.as_saved(),
             "arguments": self._arguments.as_saved(),
@@ -197,11 +220,11 @@ class ScipyOptimizer(BoundedGroups):
         self.profile = Profile()
         self._groups_changed()
         bridge = self._current_bridge()
+        checkpoint = self._make_checkpoint()
         self._start_inside(bridge)
         runner = ClosureRunner(closure, bridge)
         objective = self._make_objective(runner)
         x0 = bridge.flatten_params()
-        checkpoint = self._make_checkpoint()
         watch = Watch(objective, x0, self._arguments, self._settings, self.history, checkpoint)
         objective.on_nan_point = watch.break_down
         if watch.has_limits:
@@ -225,6 +248,9 @@ class ScipyOptimizer(BoundedGroups):
                 checkpoint.write()
         except BaseException as raised:
             objective.load_best()
+            cause = raised if objective.error is None else objective.error
+            log_failure(self._arguments, cause, self.profile)
+            del cause
             # Not in a local of this frame: the error's traceback holds the frame, and the two would
             # keep the graph alive until the garbage collector comes.
             if objective.error is None or objective.error is raised:
@@ -314,6 +340,8 @@ class ScipyOptimizer(BoundedGroups):
             bridge = make_bridge(params)
             if bridge.numel == 0:
                 raise ValueError("the parameters have no elements: there is nothing to optimise")
+            if self._bridge is not None:
+                self._hess_inv = None  # of other variables
             self._bridge = bridge
         return self._bridge
 
