@@ -225,26 +225,23 @@ class Objective:
             self._leave()
             self.bridge.load_params(x)
         # By value: what is written through ``p.data`` leaves no trace in a version counter.
-        values, grads = self.bridge.flatten_params(), self._grads()
+        values = self.bridge.flatten_params()
         try:
             yield
         finally:
             touched = not same_values(values, self.bridge.flatten_params())
-            touched = touched or any(
-                before is not now or version != count
-                for (before, version), (now, count) in zip(grads, self._grads(), strict=True)
-            )
             if touched and not moved:
                 self._leave()
             if touched or moved:
                 self.bridge.load_params(self._x)
-            if touched and self._grad is not None:
-                self.bridge.load_grads(self._grad)
+            self._restore_grads()
 
-    def _grads(self) -> list[tuple[object, int]]:
-        """Each gradient and its version counter."""
-        grads = (p.grad for p in self.bridge.params)
-        return [(grad, 0 if grad is None else grad._version) for grad in grads]
+    def _restore_grads(self) -> None:
+        """Undo what was added to the gradients, or dropped; curvature is not of such ones."""
+        known = self._grad if self._x_is_evaluated else None
+        if known is not None and not same_values(known, self.bridge.flatten_grads()):
+            self._leave()
+            self.bridge.load_grads(known)
 
     def load(self, x: Array) -> None:
         """Set the parameters to x without an evaluation; what is known there stays known."""
