@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import warnings
 from collections.abc import Callable
@@ -58,17 +59,20 @@ class Checkpoint:
 
     def write(self) -> None:
         """Write now."""
-        state, beside = self._state(), self._beside
+        # Not into the file at once: where a write fails, or is interrupted, torch writes more to
+        # the file when it is closed already, and that ends the process.
+        content, beside = io.BytesIO(), self._beside
+        torch.save(self._state(), content)
         try:
             try:
                 with open(beside, "wb") as file:
-                    torch.save(state, file)
+                    file.write(content.getbuffer())
                     file.flush()
                     os.fsync(file.fileno())
                 os.replace(beside, self._path)
             finally:
                 beside.unlink(missing_ok=True)
-        except (OSError, RuntimeError) as error:  # torch's own for a full disk is a RuntimeError
+        except OSError as error:
             warnings.warn(
                 f"checkpoint: writing {str(self._path)!r} failed ({error}); the run goes on, and "
                 f"what was written before is still there",

@@ -19,6 +19,18 @@ from torch import Tensor
 from pytorch_minimize.optim import MinimizeWrapper
 
 
+def python(script: str, *arguments: str) -> str:
+    """What a script prints in a fresh process."""
+    return subprocess.run(
+        [sys.executable, "-c", script, *arguments],
+        cwd=Path(__file__).parent,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    ).stdout
+
+
 def test_a_restored_optimizer_goes_on_from_the_best_point() -> None:
     first, second = rosenbrock(), rosenbrock()
     options = {"method": "L-BFGS-B", "options": {"maxiter": 5}}
@@ -181,16 +193,15 @@ def test_a_disk_that_fills_up_does_not_end_the_run(
     instance, without = rosenbrock(), rosenbrock()
     file = tmp_path / "run.pt"
     options = {"method": method, "options": CAPPED.get(method, {})}
-    writes, save = [], torch.save
+    writes, fsync = [], os.fsync
 
-    def fills_up(state: Any, to: Any) -> None:
+    def fills_up(descriptor: int) -> None:
         writes.append(1)
         if len(writes) > 3:
-            to.write(b"the beginning of")
             raise OSError(28, "No space left on device")
-        save(state, to)
+        fsync(descriptor)
 
-    monkeypatch.setattr(torch, "save", fills_up)
+    monkeypatch.setattr(os, "fsync", fills_up)
     optimizer = MinimizeWrapper(instance.params, options, checkpoint=(file, 0))
     with pytest.warns(RuntimeWarning, match=r"checkpoint: writing.*No space left.*the run goes on"):
         optimizer.step(instance.closure(1))
@@ -198,6 +209,37 @@ def test_a_disk_that_fills_up_does_not_end_the_run(
     assert np.array_equal(instance.x, without.x)
     assert list(tmp_path.iterdir()) == [file]
     assert torch.load(file)["run"]["loss"] <= without.fun(without.x0)
+
+
+def test_an_interrupt_while_a_checkpoint_is_written(tmp_path: Path) -> None:
+    """In a process of its own, since torch's writer would end it where its file is closed."""
+    file = tmp_path / "run.pt"
+    script = (
+        "import io, os, signal, sys, torch\n"
+        "from problems import rosenbrock\n"
+        "from pytorch_minimize import _checkpoint\n"
+        "from pytorch_minimize.optim import MinimizeWrapper\n"
+        "class Slow(io.BytesIO):\n"
+        "    def write(self, data):\n"
+        "        raise KeyboardInterrupt\n"
+        "class Interrupted(io.FileIO):\n"
+        "    def write(self, data):\n"
+        "        raise KeyboardInterrupt\n"
+        "for name, replaced in (('BytesIO', Slow), ('open', Interrupted)):\n"
+        "    instance = rosenbrock()\n"
+        "    optimizer = MinimizeWrapper(instance.params, {}, checkpoint=(sys.argv[1], 0))\n"
+        "    module = io if name == 'BytesIO' else _checkpoint\n"
+        "    before = getattr(module, name, open)\n"
+        "    setattr(module, name, replaced)\n"
+        "    try:\n"
+        "        optimizer.step(instance.closure(1))\n"
+        "    except KeyboardInterrupt:\n"
+        "        print(instance.fun(instance.x) <= instance.fun(instance.x0))\n"
+        "    setattr(module, name, before)\n"
+    )
+    run = python(script, str(file))
+    assert run == "True\nTrue\n"
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("path", ["folder", os.devnull])
@@ -292,16 +334,9 @@ def test_a_state_restored_in_a_fresh_process(tmp_path: Path) -> None:
         "optimizer.step(instance.closure(2))\n"
         "print(optimizer, len(optimizer.history.segments), optimizer.res.fun)\n"
     )
-    run = subprocess.run(
-        [sys.executable, "-c", script, str(file)],
-        cwd=Path(__file__).parent,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert run.stdout.startswith("MinimizeWrapper(method=CG)")
-    segments, loss = run.stdout.split()[-2:]
+    printed = python(script, str(file))
+    assert printed.startswith("MinimizeWrapper(method=CG)")
+    segments, loss = printed.split()[-2:]
     assert int(segments) == 2
     assert float(loss) < 1e-6
 
