@@ -86,13 +86,18 @@ class History:
         start = max(self.segments[-1] if self.segments else 0, len(self._rows) - count)
         return [row[0] for row in self._rows[start:]]
 
-    def state_dict(self) -> dict[str, Any]:
-        """Plain lists and numbers, for ``torch.save``."""
+    def state_dict(self, evaluations: int = 0, seconds: float = 0.0) -> dict[str, Any]:
+        """Plain lists and numbers, for ``torch.save``.
+
+        Args:
+            evaluations, seconds: of the step that runs, so that a run that is killed and resumed
+                counts on from there.
+        """
         return {
             "rows": list(self._rows),
             "segments": list(self.segments),
-            "evaluations": self._evaluations,
-            "seconds": self._seconds,
+            "evaluations": self._evaluations + evaluations,
+            "seconds": self._seconds + seconds,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

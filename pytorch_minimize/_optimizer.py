@@ -189,7 +189,10 @@ class ScipyOptimizer(BoundedGroups):
 
     def _state_at(self, objective: Objective | None) -> dict[str, Any]:
         bridge = self._current_bridge()
-        x = bridge.flatten_params() if objective is None else objective.best_x
+        x, loss, running = bridge.flatten_params(), math.nan, (0, 0.0)
+        if objective is not None:
+            x, loss = objective.best_x, objective.best_value
+            running = objective.evaluations, self.profile.total
         waiting = dict(self.state)  # loaded, but no step has gone on from it yet
         for param, best in zip(bridge.params, bridge.unflatten(x), strict=True):
             self.state[param].setdefault("best", best)
@@ -202,8 +205,8 @@ class ScipyOptimizer(BoundedGroups):
         state["run"] = {
             "settings": self._settings.as_saved(),
             "arguments": self._arguments.as_saved(),
-            "history": self.history.state_dict(),
-            "loss": math.nan if objective is None else objective.best_value,
+            "history": self.history.state_dict(*running),
+            "loss": loss,
         }
         return state
 

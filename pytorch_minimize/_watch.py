@@ -85,6 +85,8 @@ class Watch:
         settings, objective = self._settings, self._objective
         if self._checkpoint is not None and math.isfinite(objective.best_value):
             self._checkpoint.if_due()
+        if not objective.evaluations:  # there is no best point to end at
+            return
         if settings.timeout is not None and perf_counter() - self._start >= settings.timeout:
             raise Stopped(Ending.TIMEOUT, None, self.nit)
         limit = settings.max_evaluations
@@ -148,13 +150,11 @@ class Watch:
 
     def _show(self) -> None:
         assert self._bar is not None
-        if len(self._history):
-            losses = self._history.segment_losses(1)
-            loss = losses[0] if losses else math.nan
-            self._bar.set_postfix_str(
-                f"loss {loss:.6g}, |g| {self._last_grad_norm:.2e}, "
-                f"evaluations {self._objective.evaluations}"
-            )
+        losses = self._history.segment_losses(1) or [self._objective.best_value]
+        self._bar.set_postfix_str(
+            f"loss {losses[0]:.6g}, |g| {self._last_grad_norm:.2e}, "
+            f"evaluations {self._objective.evaluations}"
+        )
 
     def _tell_user(self, x: Array, result: OptimizeResult) -> None:
         assert self._user is not None

@@ -121,3 +121,11 @@ def test_plot_shows_single_iterations(rows: int) -> None:
     lines = [axes.lines[0] for axes in history.plot().axes]
     assert [len(line.get_xdata()) for line in lines] == [rows, rows]
     assert {line.get_marker() for line in lines} == ({""} if rows == 40 else {"."})
+
+
+def test_progress_of_a_step_without_iterations(capsys: pytest.CaptureFixture[str]) -> None:
+    instance, optimizer = minimised(progress=True)
+    capsys.readouterr()
+    optimizer.step(instance.closure(1))
+    assert optimizer.res.nit == 0
+    assert f"0it [00:00, ?it/s, loss {optimizer.res.fun:.6g}," in capsys.readouterr().err

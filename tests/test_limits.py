@@ -53,6 +53,7 @@ def test_max_evaluations(method: str) -> None:
     optimizer.step(recorder)
     assert len(recorder.seen) - optimizer.profile.counts.get("reload", 0) == 9
     assert (optimizer.res.status, optimizer.res.success) == (102, False)
+    assert optimizer.res.nfev == 9
     assert_at_best(optimizer, instance, recorder)
 
 
@@ -153,3 +154,12 @@ def test_numbers_of_numpy_are_numbers(name: str) -> None:
     optimizer = MinimizeWrapper(instance.params, {}, **keywords)
     optimizer.step(instance.closure(2))
     assert optimizer.res.status == 102
+
+
+@pytest.mark.parametrize("method", ["Nelder-Mead", "COBYLA", "L-BFGS-B", "trust-krylov"])
+def test_one_evaluation_at_least(method: str) -> None:
+    instance = rosenbrock()
+    optimizer = MinimizeWrapper(instance.params, {"method": method}, timeout=1e-9)
+    loss = optimizer.step(instance.closure(1))
+    assert loss.item() == instance.fun(instance.x0)
+    assert (optimizer.res.status, optimizer.res.nfev) == (101, 1)

@@ -348,3 +348,31 @@ def test_a_warm_start_is_not_for_other_variables() -> None:
     cold.step(lambda: ((1 - fixed) ** 2 + 100 * (c - fixed * fixed) ** 2).sum())
     optimizer.step(closure)
     assert optimizer.res.nfev == cold.res.nfev
+
+
+def test_a_killed_run_counts_on(tmp_path: Path) -> None:
+    """What a checkpoint holds of a run that goes on, and of one that has ended."""
+    first, second = rosenbrock(), rosenbrock()
+    file = tmp_path / "run.pt"
+    optimizer = MinimizeWrapper(first.params, {"method": "CG"}, checkpoint=(file, 0))
+    runs, states = [], []
+
+    def closure() -> Tensor:
+        if runs:
+            states.append(torch.load(file)["run"]["history"])
+        runs.append(1)
+        return first.closure(1)()
+
+    optimizer.step(closure)
+    optimizer.step(closure)
+    assert [state["evaluations"] for state in states[:9]] == list(range(1, 10))
+    other = MinimizeWrapper(second.params, {"method": "CG"})
+    saved = torch.load(file)
+    other.load_state_dict(saved)
+    assert saved["run"]["history"]["evaluations"] == len(runs)
+    second_start = len(other.history)
+    other.load_state_dict(saved | {"state": {}})
+    other.step(second.closure(1))
+    assert other.history.evaluations[second_start] > len(runs)
+    assert (np.diff(other.history.evaluations) > 0).all()
+    assert (np.diff(other.history.seconds) > 0).all()
