@@ -44,13 +44,15 @@ class Settings:
             :class:`NonfiniteError`.
         progress: show a tqdm bar.
         timeout: seconds after which a step ends with the best point seen; looked at before each
-            evaluation of the closure, never inside one.
+            evaluation of the closure but the first, never inside one.
         max_evaluations: of the loss, after which a step ends with the best point seen; runs of
             the closure that only curvature needs are not counted.
         rtol: end a step where the loss has fallen by less than this share of itself over the
-            last ten iterations; for losses of any scale.
+            last ten iterations; for losses of any scale. With constraints, where it has changed by
+            less and the iterate is feasible.
         checkpoint: (path, seconds): write ``state_dict()`` with the best point seen to ``path``
-            at most every ``seconds`` during a step, and at its end.
+            at most every ``seconds`` during a step, and at its end. A write that fails is told by
+            a warning, and the run goes on.
         warm_start: start BFGS from the inverse Hessian of the last step.
         curvature: how Hessian products come out of the closure. "graph" keeps the graph of the
             gradient at the current point and goes through it once a product. "replay" runs the
