@@ -236,6 +236,11 @@ class Objective:
                 self.bridge.load_params(self._x)
             self._restore_grads()
 
+    def settle(self) -> None:
+        """Undo what the user's code may have done to the model since the last evaluation."""
+        self.bridge.load_params(self._x)
+        self._restore_grads()
+
     def _restore_grads(self) -> None:
         """Undo what was added to the gradients, or dropped; curvature is not of such ones."""
         known = self._grad if self._x_is_evaluated else None

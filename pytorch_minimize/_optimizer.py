@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -176,10 +177,12 @@ class ScipyOptimizer(BoundedGroups):
         self.history.load_state_dict(run["history"])
 
     def _check_shapes(self, state_dict: dict[str, Any]) -> None:
-        own = [p for group in self.param_groups for p in group["params"]]
-        saved = [i for group in state_dict["param_groups"] for i in group["params"]]
-        # Where their numbers differ, torch says so.
-        for number, (param, i) in enumerate(zip(own, saved, strict=False)):
+        own = [group["params"] for group in self.param_groups]
+        saved = [group["params"] for group in state_dict["param_groups"]]
+        if [len(group) for group in own] != [len(group) for group in saved]:
+            return  # torch says so
+        pairs = zip(itertools.chain(*own), itertools.chain(*saved), strict=True)
+        for number, (param, i) in enumerate(pairs):
             best = state_dict["state"].get(i, {}).get("best")
             if best is not None and best.shape != param.shape:
                 raise ValueError(

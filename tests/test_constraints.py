@@ -230,3 +230,38 @@ def test_constraints_are_copied_with_the_model() -> None:
         other.step(lambda again=again: (again.w - 9).square().sum())
         assert again.w.detach().square().sum().item() == pytest.approx(1.0, abs=1e-6)
         assert not fit.w.any()
+
+
+@pytest.mark.parametrize("method", CONSTRAINED)
+def test_what_a_constraint_does_to_the_model_is_undone_at_the_end(method: str) -> None:
+    w = nn.Parameter(torch.zeros(2, dtype=torch.float64))
+
+    def fun() -> Tensor:
+        c = w.square().sum()
+        c.backward(retain_graph=True)  # type: ignore[no-untyped-call]
+        return c
+
+    def flat_and_writing() -> Tensor:
+        w.data.clamp_(max=0.25)
+        return 0 * w.sum()
+
+    stated = [ClosureConstraint(fun, None, 2.0), ClosureConstraint(flat_and_writing, -1.0)]
+    keywords = {"method": method, "constraints": stated, "options": {"maxiter": 20}}
+    optimizer = MinimizeWrapper([w], keywords)
+    optimizer.step(lambda: (w - 9).square().sum())
+    assert np.array_equal(w.detach().numpy(), optimizer.res.x)
+
+
+@pytest.mark.parametrize("method", ["SLSQP", "trust-constr"])
+def test_a_constraint_may_run_backward(method: str) -> None:
+    w = nn.Parameter(torch.zeros(2, dtype=torch.float64))
+
+    def fun() -> Tensor:
+        c = w.square().sum() + w.sum()
+        c.backward(retain_graph=True)  # type: ignore[no-untyped-call]
+        return c
+
+    keywords = {"method": method, "constraints": ClosureConstraint(fun, None, 2.0)}
+    MinimizeWrapper([w], keywords).step(lambda: (w - 9).square().sum())
+    assert w.grad is not None
+    assert torch.allclose(w.grad, 2 * (w.detach() - 9))
