@@ -37,9 +37,9 @@ class Stopwatch:
 
     def _timed(self, method: Callable[..., None]) -> Callable[..., None]:
         def timed(*args: Any, **keywords: Any) -> None:
-            start = time.thread_time()
+            start = time.perf_counter()
             method(*args, **keywords)
-            self.seconds += time.thread_time() - start
+            self.seconds += time.perf_counter() - start
 
         return timed
 

@@ -214,11 +214,10 @@ class Objective:
             [v if ok else self._answer_nonfinite(v) for v, ok in zip(values, finite, strict=True)]
         )
 
-    @contextlib.contextmanager
-    def lent_at(self, x: Array) -> Iterator[None]:
-        """Inside the block the parameters hold x and are the user's; costs no evaluation.
+    def lend(self, x: Array, use: Callable[[], Any]) -> Any:
+        """What ``use`` returns where the parameters hold x and are the user's; no evaluation.
 
-        What the user's code does to them or their gradients is undone.
+        What it does to them or their gradients is undone.
         """
         moved = not same_values(x, self._x)
         if moved:
@@ -227,7 +226,7 @@ class Objective:
         # By value: what is written through ``p.data`` leaves no trace in a version counter.
         values = self.bridge.flatten_params()
         try:
-            yield
+            return use()
         finally:
             touched = not same_values(values, self.bridge.flatten_params())
             if touched and not moved:

@@ -68,6 +68,7 @@ class Watch:
         self._may_end = not (arguments.maxiter is None and settings.rtol is None)
         self.__signature__ = _SIGNATURE
         self._bar = tqdm(unit="it", dynamic_ncols=True) if settings.progress else None
+        self._show_at = self._start
 
     @property
     def _is_trust_constr(self) -> bool:
@@ -138,18 +139,21 @@ class Watch:
             self._last_grad_norm = largest(gradient)
         elif step_length > 0.0:
             self._last_grad_norm = math.nan
+        now = perf_counter()
         self._history.append(
             loss=loss,
             grad_norm=self._last_grad_norm,
             step_length=step_length,
             evaluations=objective.evaluations,
-            seconds=perf_counter() - self._start,
+            seconds=now - self._start,
         )
-        if self._bar is not None and self._bar.update(1):
+        if self._bar is not None and now >= self._show_at:
             self._show()
+            self._show_at = now + self._bar.mininterval
 
     def _show(self) -> None:
         assert self._bar is not None
+        self._bar.n = self.nit
         losses = self._history.segment_losses(1) or [self._objective.best_value]
         self._bar.set_postfix_str(
             f"loss {losses[0]:.6g}, |g| {self._last_grad_norm:.2e}, "
@@ -157,11 +161,10 @@ class Watch:
         )
 
     def _tell_user(self, x: Array, result: OptimizeResult) -> None:
-        assert self._user is not None
-        objective = self._objective
+        user, objective = self._user, self._objective
+        assert user is not None
         try:
-            with objective.lent_at(x):
-                stop = self._user(x, result)
+            stop = objective.lend(x, lambda: user(x, result))
         except StopIteration:
             stop = True
         objective.profile.charge("closure")
