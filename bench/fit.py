@@ -2,10 +2,10 @@
 
     python bench/fit.py [--json bench/results/fit.json] [--rounds 7]
 
-Four tables: the seconds per evaluation that the closure, the bridge and scipy take as n
-grows; what remains at n = 100 when the closure and scipy are subtracted; a whole fit beside the
-straightforward wrapper; a whole step on a tiny problem beside plain scipy. What is compared
-takes turns in one run, and medians are printed.
+Five tables: the seconds per evaluation that the closure, the bridge and scipy take as n
+grows; what remains at n = 100 when the closure and scipy are subtracted; history, callback and
+limits as a share of a run; a whole fit beside the straightforward wrapper; a whole step on a tiny
+problem beside plain scipy. What is compared takes turns in one run, and medians are printed.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import scipy.optimize
 import torch
+from _bookkeeping import share
 from _quadratic import Quadratic, Replay
 from _report import Row, headline, interleaved, table, write
 from _straightforward import Array, minimize
@@ -29,6 +30,13 @@ from pytorch_minimize.optim import MinimizeWrapper
 
 sys.path.append(str(pathlib.Path(__file__).parent.parent / "examples"))
 import digits
+
+BOOKKEEPING: dict[str, dict[str, Any]] = {
+    "history": {},
+    "history, callback": {},
+    "history, callback, limits": {"timeout": 1e6, "max_evaluations": 10**9, "rtol": 1e-300},
+    "history, progress bar": {"progress": True},
+}
 
 
 def evaluation_row(method: str, numel: int, rounds: int) -> Row:
@@ -88,6 +96,13 @@ def overhead_row(method: str, options: dict[str, Any], rounds: int) -> Row:
         "overhead us": per_evaluation * (seconds["step"] - seconds["replay"]),
         "bridge us": per_evaluation * statistics.median(bridge),
     }
+
+
+def bookkeeping_row(method: str, case: str, rounds: int, **settings: Any) -> Row:
+    """What the watch of a run takes beside a closure of a millisecond."""
+    runs = [share(method, 1_000, "callback" in case, **settings) for _ in range(rounds)]
+    us, of_run = (statistics.median(values) for values in zip(*runs, strict=True))
+    return {"method": method, "with": case, "n": 1_000, "us per iteration": us, "share": of_run}
 
 
 def digits_row(dtype: torch.dtype, rounds: int) -> Row:
@@ -178,6 +193,14 @@ def main() -> None:
                 overhead_row("L-BFGS-B", {"gtol": 0.0, "ftol": 0.0}, rounds),
                 overhead_row("CG", {"gtol": 0.0}, rounds),
                 overhead_row("BFGS", {"gtol": 0.0}, rounds),
+            ],
+        ),
+        "bookkeeping": (
+            "History, callback and limits where the closure takes 1 ms; to reach: below 0.01",
+            lambda: [
+                bookkeeping_row(method, case, rounds, **settings)
+                for method in ("L-BFGS-B", "CG")
+                for case, settings in BOOKKEEPING.items()
             ],
         ),
         "digits": (

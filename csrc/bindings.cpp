@@ -260,9 +260,11 @@ PYBIND11_MODULE(_C, m) {
           py::init<const std::vector<std::pair<uintptr_t, uintptr_t>>&>(), py::arg("functions"),
           "By the addresses of each library's int get() and void set(int).")
       .def(
-          "hold", &ThreadLimit::hold, py::arg("number"),
+          "hold", &ThreadLimit::hold, py::arg("holder"), py::arg("number"),
           "Sets the number; the first of several holders keeps the user's.")
-      .def("release", &ThreadLimit::release, "The last holder gives back the user's number.");
+      .def(
+          "release", &ThreadLimit::release, py::arg("holder"),
+          "The last holder gives back the user's number.");
 
   m.def(
       "move", &minimize::move, py::arg("previous"), py::arg("x"),

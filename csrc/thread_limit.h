@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <utility>
 #include <vector>
@@ -11,7 +12,8 @@ namespace minimize {
 ///
 /// Their settings belong to the process, which runs in several Python threads
 /// share: the first to hold keeps the user's numbers, and the last to release
-/// gives them back. The GIL is what guards the count.
+/// gives them back. Holders are told apart, not counted, since an interrupt may
+/// come between a release and the hold that belongs to it. The GIL guards them.
 class ThreadLimit {
  public:
   explicit ThreadLimit(const std::vector<std::pair<uintptr_t, uintptr_t>>& functions) {
@@ -21,16 +23,19 @@ class ThreadLimit {
     }
   }
 
-  void hold(int number) {
-    if (++holders_ == 1) {
+  void hold(uintptr_t holder, int number) {
+    if (holders_.empty()) {
       for (auto& library : libraries_) {
         library.users = library.get();
         library.change(number);
       }
     }
+    if (std::find(holders_.begin(), holders_.end(), holder) == holders_.end()) {
+      holders_.push_back(holder);
+    }
   }
-  void release() {
-    if (--holders_ == 0) {
+  void release(uintptr_t holder) {
+    if (std::erase(holders_, holder) > 0 && holders_.empty()) {
       for (const auto& library : libraries_) {
         library.change(library.users);
       }
@@ -51,7 +56,7 @@ class ThreadLimit {
   };
 
   std::vector<Library> libraries_;
-  int holders_ = 0;
+  std::vector<uintptr_t> holders_;
 };
 
 }  // namespace minimize

@@ -28,8 +28,10 @@ def finish(
         res.message = "No evaluation gave a finite loss and gradient."
     x = res.x = objective.within(res.x)
     gradient = res.get("grad", res.get("jac"))
-    if not (objective.is_at(x) and objective.has_gradient):
-        objective.load(x)
+    has_its_gradient = objective.is_at(x) and objective.has_gradient
+    objective.load(x)
+    objective.settle()
+    if not has_its_gradient:
         if not _has_nan(gradient):
             _set_grads(objective.bridge, gradient)
         elif objective.has_gradient:

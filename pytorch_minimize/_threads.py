@@ -32,11 +32,13 @@ class _Limit(Protocol):
     """Libraries whose setting belongs to the process, shared by runs in several threads.
 
     The first run to hold them keeps the user's numbers, and the last to release gives them back.
+    Holders are told apart, not counted: an interrupt between a release and the hold that belongs
+    to it would make a count wrong for the rest of the process.
     """
 
-    def hold(self, number: int) -> None: ...
+    def hold(self, holder: int, number: int) -> None: ...
 
-    def release(self) -> None: ...
+    def release(self, holder: int) -> None: ...
 
 
 class _SlowLimit:
@@ -44,24 +46,25 @@ class _SlowLimit:
 
     def __init__(self, libraries: Sequence[LibController]) -> None:
         self._libraries = libraries
-        self._users: list[int] = []
-        self._holders = 0
+        self._users: list[int] | None = None
+        self._holders: set[int] = set()
         self._lock = threading.Lock()
 
-    def hold(self, number: int) -> None:
+    def hold(self, holder: int, number: int) -> None:
         with self._lock:
-            self._holders += 1
-            if self._holders == 1:
+            self._holders.add(holder)
+            if self._users is None:
                 self._users = [lib.get_num_threads() for lib in self._libraries]
                 for lib in self._libraries:
                     lib.set_num_threads(number)
 
-    def release(self) -> None:
+    def release(self, holder: int) -> None:
         with self._lock:
-            self._holders -= 1
-            if self._holders == 0:
+            self._holders.discard(holder)
+            if self._users is not None and not self._holders:
                 for lib, number in zip(self._libraries, self._users, strict=True):
                     lib.set_num_threads(number)
+                self._users = None
 
 
 def _limit(libraries: Sequence[LibController]) -> _Limit:
@@ -128,9 +131,9 @@ class ScipyBlasThreads:
     def hold(self) -> None:
         """Before scipy goes on: its BLAS gets ``threads``, whatever the user's code set it to."""
         if self._limit is not None:
-            self._limit.hold(self._threads or 1)
+            self._limit.hold(id(self), self._threads or 1)
 
     def release(self) -> None:
-        """Before the user's code runs: their own setting."""
+        """Before the user's code runs: their own setting; nothing where it is released already."""
         if self._limit is not None:
-            self._limit.release()
+            self._limit.release(id(self))

@@ -17,7 +17,7 @@ from scipy.optimize import OptimizeResult
 from torch import Tensor
 
 from pytorch_minimize._bridge import native
-from pytorch_minimize._threads import _limit, _SlowLimit
+from pytorch_minimize._threads import ScipyBlasThreads, _limit, _SlowLimit
 from pytorch_minimize.optim import MinimizeWrapper
 
 USERS = 3
@@ -158,12 +158,40 @@ def test_several_holders_share_the_libraries(exported: bool) -> None:
     limit = _limit(pools)
     assert isinstance(limit, _SlowLimit) is not (exported and native is not None)
     for act, expected in [
-        (lambda: limit.hold(2), 2),
-        (lambda: limit.hold(1), 2),
-        (limit.release, 2),
-        (limit.release, USERS),
-        (lambda: limit.hold(1), 1),
-        (limit.release, USERS),
+        (lambda: limit.hold(0, 2), 2),
+        (lambda: limit.hold(1, 1), 2),
+        (lambda: limit.hold(1, 1), 2),  # again, after a release that was interrupted
+        (lambda: limit.release(0), 2),
+        (lambda: limit.release(1), USERS),
+        (lambda: limit.release(1), USERS),
+        (lambda: limit.hold(1, 1), 1),
+        (lambda: limit.release(1), USERS),
     ]:
         act()
         assert [pool.number for pool in pools] == [expected, expected]
+
+
+@pytest.mark.parametrize("at", [1, 2, 3])
+def test_an_interrupt_beside_the_closure_leaves_the_next_run_held(
+    monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    """Ctrl-C comes when the user's setting was just given back, before the closure began."""
+    before, calls, release = threads(), 0, ScipyBlasThreads.release
+
+    def interrupted(self: ScipyBlasThreads) -> None:
+        nonlocal calls
+        release(self)
+        calls += 1
+        if calls == at:
+            raise KeyboardInterrupt
+
+    watch = Watch()
+    with monkeypatch.context() as patch:
+        patch.setattr(ScipyBlasThreads, "release", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            watch.run()
+    assert threads() == before
+    watch = Watch()
+    watch.run()
+    assert all(seen["scipy"] == 1 for seen in watch.solver)
+    assert threads() == before
