@@ -59,7 +59,10 @@ class Watch:
         self._history = history
         self._checkpoint = checkpoint
         self._row = arguments.row
-        self._user = adapt_callback(arguments.keywords.get("callback"), self._is_trust_constr)
+        takes_state = self._row is not None and self._row.tells_state
+        self._user = adapt_callback(arguments.keywords.get("callback"), takes_state)
+        # Elsewhere scipy heeds no True, and tqdm's update, for one, returns it now and then.
+        self._true_ends = self._row is None or self._row.tells_state
         self._start = perf_counter()
         self._x0: Array | None = x0
         self._previous = x0
@@ -69,10 +72,6 @@ class Watch:
         self.__signature__ = _SIGNATURE
         self._bar = tqdm(unit="it", dynamic_ncols=True) if settings.progress else None
         self._show_at = self._start
-
-    @property
-    def _is_trust_constr(self) -> bool:
-        return self._row is not None and self._row.name == "trust-constr"
 
     @property
     def has_limits(self) -> bool:
@@ -166,9 +165,9 @@ class Watch:
         try:
             stop = objective.lend(x, lambda: user(x, result))
         except StopIteration:
-            stop = True
+            stop = StopIteration
         objective.profile.charge("closure")
-        if _says_stop(stop):
+        if _is_stop_iteration(stop) or (self._true_ends and _is_true(stop)):
             self._stop_by_callback(x)
 
     def _stop_by_callback(self, x: Array) -> None:
@@ -192,11 +191,13 @@ class Watch:
         return fallen < rtol * abs(losses[0]) and self._objective.is_known_feasible(x)
 
 
-def _says_stop(returned: object) -> bool:
-    """True, numpy's too, or StopIteration itself; nothing else that happens to be true."""
-    if isinstance(returned, (bool, np.bool_)):
-        return bool(returned)
+def _is_stop_iteration(returned: object) -> bool:
     return returned is StopIteration or isinstance(returned, StopIteration)
+
+
+def _is_true(returned: object) -> bool:
+    """True, numpy's too; nothing else that happens to be true."""
+    return isinstance(returned, (bool, np.bool_)) and bool(returned)
 
 
 def adapt_callback(

@@ -60,7 +60,8 @@ class MinimizeWrapper(ScipyOptimizer):
             differences. Bounds and callables speak of the flat vector, and so do scipy's own
             constraints; :class:`ClosureConstraint` speaks of the model. Bounds are rounded to
             numbers of the parameters' dtype, towards the inside.
-            ``callback`` ends the run by raising or returning StopIteration, or by returning True.
+            ``callback`` ends the run by raising or returning StopIteration; for trust-constr, as
+            in scipy, by returning True as well.
         run_keywords: ``progress``, ``timeout``, ``max_evaluations``, ``rtol``, ``checkpoint``,
             ``warm_start`` and others; see :class:`~pytorch_minimize._settings.Settings`.
 
