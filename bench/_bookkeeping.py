@@ -18,10 +18,7 @@ CLOSURE_SECONDS = 1e-3
 
 
 class Stopwatch:
-    """Seconds spent in the watch of a run: history, progress, callback, limits.
-
-    Of this thread's own time, so that a busy machine does not show.
-    """
+    """Seconds spent in the watch of a run: history, progress, callback, limits."""
 
     seconds = 0.0
 

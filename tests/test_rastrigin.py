@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
 import pathlib
 import re
-import sys
 from types import ModuleType
 
 import pytest
+from example import load_example
 
 pytest.importorskip("matplotlib", reason="the extra 'plot' is not installed")
-EXAMPLE = pathlib.Path(__file__).parent.parent / "examples" / "rastrigin.py"
 
 
 @pytest.fixture(scope="module")
 def rastrigin() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("rastrigin", EXAMPLE)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["rastrigin"] = module  # where dataclasses look annotations up
-    spec.loader.exec_module(module)
-    return module
+    return load_example("rastrigin")
 
 
 def test_each_optimiser_finds_the_minimum_and_is_drawn(
