@@ -11,10 +11,13 @@ SANITIZED := build/sanitize
 # torch's build looks for ninja on the PATH.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo demo-pinn test bench lint sanitize
+.PHONY: demo demo-global demo-pinn test bench lint sanitize
 
 demo: $(VENV)/built
 	$(BIN)/python examples/digits.py
+
+demo-global: $(VENV)/built
+	$(BIN)/python examples/rastrigin.py
 
 demo-pinn: $(VENV)/built
 	$(BIN)/python examples/pinn.py

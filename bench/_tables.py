@@ -202,6 +202,26 @@ def products(report: Report) -> str:
     return f"{markdown(columns, rows)}\n\n{source(report)}"
 
 
+def vectorized(report: Report) -> str:
+    columns = ("evaluations per second", "n", "closure", "vectorized", "ratio", "ratio with scipy")
+    rows = [
+        [row["model"], row["n"]]
+        + [f"{row[k].median:,.0f}" for k in ("evaluations/s", "evaluations/s, vectorized")]
+        + [f"{row[k].median:.3g}" for k in ("evaluation ratio", "run ratio")]
+        for row in rows_of(report, "vectorized")
+    ]
+    return f"{markdown(columns, rows)}\n\n{source(report)}"
+
+
+def bookkeeping(report: Report) -> str:
+    columns = ("beside a closure of 1 ms, per iteration", "with", "takes", "percent of the run")
+    rows = [
+        [row["method"], row["with"], shown(row["us"], 1e-6), f"{row['percent'].median:.2g}"]
+        for row in rows_of(report, "bookkeeping")
+    ]
+    return f"{markdown(columns, rows)}\n\n{source(report)}"
+
+
 _OVERHEAD = {"overhead-float64", "overhead-float32", "overhead-tensors"}
 _FITS = {f"fit-{problem}" for problem in FITS}
 
@@ -216,6 +236,8 @@ TABLES: Mapping[str, tuple[set[str], Callable[[Report], str]]] = {
     "fixed": ({"fixed"}, fixed),
     "parts": ({"parts"}, parts),
     "contention": ({"contention"}, contention),
+    "bookkeeping": ({"bookkeeping"}, bookkeeping),
+    "vectorized": ({"vectorized"}, vectorized),
     "products": ({"products"}, products),
 }
 """What each table needs of the report, and what makes it."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from . import _bridge, _curvature, _fits, _memory, _overhead, _split
+from . import _bookkeeping, _bridge, _curvature, _fits, _memory, _overhead, _split, _vectorized
 from ._problems import FITS
 
 __all__ = ["CASES", "Case"]
@@ -91,6 +91,18 @@ CASES: Mapping[str, Case] = {
         _fits.contention,
         {"maxiter": 200, "rounds": 3},
         {"maxiter": 3, "rounds": 1},
+    ),
+    "bookkeeping": Case(
+        "History, callback and limits beside a closure of 1 ms, per iteration",
+        _bookkeeping.shares,
+        {"methods": ["L-BFGS-B", "CG"], "n": 1000, "rounds": 5},
+        {"methods": ["CG"], "n": 1000, "rounds": 1},
+    ),
+    "vectorized": Case(
+        "Evaluations per second of differential evolution",
+        _vectorized.rates,
+        {"rounds": 5},
+        {"rounds": 1},
     ),
     "products": Case(
         "One Hessian product, in gradients",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
-__all__ = ["interleaved", "rounds_of", "timed"]
+__all__ = ["interleaved", "medians", "rounds_of", "timed"]
 
 
 def timed(run: Callable[[], object], number: int = 1) -> float:
@@ -24,6 +24,16 @@ def rounds_of(cases: Mapping[str, Callable[[], float]], rounds: int) -> dict[str
         for name, case in cases.items():
             values[name].append(case())
     return values
+
+
+def medians(runs: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Of each figure that all runs have.
+
+    Example:
+        >>> medians([{"us": 1.0}, {"us": 5.0}, {"us": 2.0}])
+        {'us': 2.0}
+    """
+    return {name: statistics.median(run[name] for run in runs) for name in runs[0]}
 
 
 def interleaved(
