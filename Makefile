@@ -4,16 +4,20 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
 BIN := $(VENV)/bin
+BENCH := .venv-bench
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -q -c constraints.txt
 SANITIZED := build/sanitize
 
 # torch's build looks for ninja on the PATH.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo demo-pinn test bench lint sanitize cuda-check
+.PHONY: demo demo-global demo-pinn test bench lint sanitize cuda-check
 
 demo: $(VENV)/built
 	$(BIN)/python examples/digits.py
+
+demo-global: $(VENV)/built
+	$(BIN)/python examples/rastrigin.py
 
 demo-pinn: $(VENV)/built
 	$(BIN)/python examples/pinn.py
@@ -21,11 +25,9 @@ demo-pinn: $(VENV)/built
 test: $(VENV)/built
 	$(BIN)/python -m pytest -q
 
-bench: $(VENV)/built
-	$(BIN)/python bench/bridge.py
-	$(BIN)/python bench/fit.py
-	$(BIN)/python bench/curvature.py
-	$(BIN)/python bench/readme.py
+bench: $(BENCH)/set-up $(VENV)/built
+	$(BENCH)/bin/python -m pytorch_minimize.report --out bench/results
+	$(BENCH)/bin/python bench/readme.py
 
 lint: $(VENV)/built
 	$(BIN)/ruff check .
@@ -69,13 +71,13 @@ $(CUDA_VENV)/set-up: constraints.txt constraints-cuda.txt pyproject.toml
 	test -x $(CUDA_BIN)/python || $(PYTHON) -m venv $(CUDA_VENV)
 	sed '/^torch==/d' constraints.txt > $(CUDA_VENV)/constraints.txt
 	$(CUDA_PIP) torch numpy setuptools wheel ninja pybind11
-	EXTENSION=0 $(CUDA_PIP) --no-build-isolation -e '.[plot,examples,test]'
+	EXTENSION=0 $(CUDA_PIP) --no-build-isolation -e '.[plot,examples,report,test]'
 	touch $@
 
 # Where the toolkit is, nvcc itself says: what is on the PATH may be a link or a script.
 $(CUDA_VENV)/built: export CUDA_HOME ?= $(shell nvcc --dryrun -x cu /dev/null 2>&1 | sed -n 's/^.* TOP=//p')
 $(CUDA_VENV)/built: export TORCH_CUDA_ARCH_LIST = $(CUDA_ARCHITECTURES)
-$(CUDA_VENV)/built: $(CUDA_VENV)/set-up setup.py $(wildcard csrc/* csrc/cuda/* pytorch_minimize/*.py*)
+$(CUDA_VENV)/built: $(CUDA_VENV)/set-up setup.py $(wildcard csrc/* csrc/cuda/* pytorch_minimize/*.py* pytorch_minimize/*/*.py)
 	PATH="$(CURDIR)/$(CUDA_BIN):$(PATH)" $(CUDA_BIN)/python setup.py -q build \
 		--build-temp $(CUDA_BUILD)/temp --build-lib $(CUDA_BUILD)/lib
 	touch $@
@@ -85,7 +87,16 @@ $(CUDA_VENV)/built: $(CUDA_VENV)/set-up setup.py $(wildcard csrc/* csrc/cuda/* p
 $(VENV)/set-up: constraints.txt pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) torch numpy setuptools ninja pybind11
-	EXTENSION=0 $(PIP) --no-build-isolation -e '.[plot,examples,test,dev]'
+	EXTENSION=0 $(PIP) --no-build-isolation -e '.[plot,examples,report,test,dev]'
+	touch $@
+
+# Packages to compare with, in an environment of their own that sees what $(VENV) has.
+PURELIB := -c "import sysconfig; print(sysconfig.get_path('purelib'))"
+$(BENCH)/set-up: $(VENV)/set-up bench/peers.txt
+	$(PYTHON) -m venv --clear $(BENCH)
+	echo "import site; site.addsitedir('$$($(BIN)/python $(PURELIB))')" \
+	> "$$($(BENCH)/bin/python $(PURELIB))/base.pth"
+	$(BENCH)/bin/python -m pip --disable-pip-version-check install -q -c constraints.txt -r bench/peers.txt
 	touch $@
 
 $(VENV)/built: $(VENV)/set-up setup.py $(wildcard csrc/* csrc/cuda/*)

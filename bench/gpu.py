@@ -12,18 +12,21 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from _report import headline, interleaved, table, write
 from torch import Tensor, nn
 
 from pytorch_minimize import _C
 from pytorch_minimize._bridge import Bridge, PythonBridge
 from pytorch_minimize.optim import MinimizeWrapper
+from pytorch_minimize.report._environment import environment, headline
+from pytorch_minimize.report._rows import table
+from pytorch_minimize.report._timing import interleaved
 
 NUMELS = (1_000_000, 10_000_000, 100_000_000)
 TENSORS = (10, 1000, 10_000)
@@ -148,7 +151,9 @@ def main() -> None:
     arguments = parser.parse_args()
     if not torch.cuda.is_available():
         raise SystemExit("bench/gpu.py measures a CUDA card, and this torch finds none")
-    print(headline())
+    report: dict[str, Any] = {"environment": environment()}
+    report["environment"]["machine"]["card"] = torch.cuda.get_device_name()
+    print(headline(report))
     trips = [
         round_trip(numel, tensors, arguments.rounds)
         for numel, tensors in itertools.product(NUMELS, TENSORS)
@@ -156,8 +161,8 @@ def main() -> None:
     print(table(trips), "milliseconds", sep="\n")
     fits = [fit(method) for method in ("L-BFGS-B", "CG")]
     print(table(fits))
-    card = torch.cuda.get_device_name()
-    write(arguments.json, [{"card": card, **row} for row in trips + fits])
+    report |= {"trips": trips, "fits": fits}
+    arguments.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 #include "emulation.h"
 #include "flat_memory.h"
 #include "py_bridge.h"
-#include "thread_number.h"
+#include "thread_limit.h"
 #include "vector_ops.h"
 
 #include <c10/util/Exception.h>
@@ -9,6 +9,7 @@
 #include <torch/csrc/utils/pybind.h>
 
 #include <utility>
+#include <vector>
 
 // The version comes unquoted: quotes would not survive every way to call a compiler.
 #define MINIMIZE_QUOTE_(text) #text
@@ -157,11 +158,18 @@ PYBIND11_MODULE(_C, m) {
   m.def(
       "same_values", &minimize::same_values, py::arg("a"), py::arg("b"),
       "Whether two float64 vectors have the same length and the same bits.");
-  py::class_<minimize::ThreadNumber>(m, "ThreadNumber", "How many threads a library uses.")
-      .def(py::init<uintptr_t, uintptr_t>(), py::arg("getter"), py::arg("setter"))
+
+  using minimize::ThreadLimit;
+  py::class_<ThreadLimit>(m, "ThreadLimit", "Holds libraries to a number of threads.")
       .def(
-          "swap", &minimize::ThreadNumber::swap, py::arg("number"),
-          "Sets the number; returns the one before.");
+          py::init<const std::vector<std::pair<uintptr_t, uintptr_t>>&>(), py::arg("functions"),
+          "By the addresses of each library's int get() and void set(int).")
+      .def(
+          "hold", &ThreadLimit::hold, py::arg("holder"), py::arg("number"),
+          "Sets the number; the first of several holders keeps the user's.")
+      .def(
+          "release", &ThreadLimit::release, py::arg("holder"),
+          "The last holder gives back the user's number.");
 
   m.def(
       "move", &minimize::move, py::arg("previous"), py::arg("x"),

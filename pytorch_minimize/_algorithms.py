@@ -40,6 +40,7 @@ class Algorithm:
         local_method: of the local minimiser where the user names none.
         autograd: ``jac=False`` for the local minimiser means autograd like ``jac=True``.
         constraints: the user's constraints in the form that it takes; None where it takes none.
+        dict_constraints: they may be dicts, as for ``scipy.optimize.minimize``.
         told: what its callback is told, in this order; empty where it has no callback.
         tells_result: its callback may ask for an ``intermediate_result`` instead.
         ends_on_true: it ends with a full result when its callback returns True. Where False we
@@ -62,6 +63,7 @@ class Algorithm:
     local_method: str | None = None
     autograd: bool = False
     constraints: Callable[[Objective, Any], list[Any]] | None = None
+    dict_constraints: bool = False
     told: tuple[str, ...] = ()
     tells_result: bool = False
     ends_on_true: bool = False
@@ -72,6 +74,34 @@ class Algorithm:
 def differential_evolution(fun: Callable[..., Any], **keywords: Any) -> OptimizeResult:
     """scipy's own polish would take finite differences; ours comes afterwards."""
     return scipy.optimize.differential_evolution(fun, polish=False, **keywords)
+
+
+def direct(
+    fun: Callable[..., float], *, callback: Callable[..., Any], **keywords: Any
+) -> OptimizeResult:
+    """``scipy.optimize.direct``, whose C code goes on where ``fun`` raises, before scipy 1.17.
+
+    An error is raised once it can be: where the iteration ends. ``fun`` is not asked until then.
+    """
+    raised: list[BaseException] = []  # emptied, lest error, traceback and list hold each other
+
+    def guarded(x: Any) -> float:
+        if not raised:
+            try:
+                return fun(x)
+            except BaseException as error:
+                raised.append(error)
+        return 0.0
+
+    def at_iteration(x: Any) -> None:
+        if raised:
+            raise raised.pop()
+        callback(x)
+
+    res = scipy.optimize.direct(guarded, callback=at_iteration, **keywords)
+    if raised:
+        raise raised.pop()
+    return res
 
 
 def brute(fun: Callable[..., float], *, ranges: Any, **keywords: Any) -> OptimizeResult:
@@ -170,6 +200,7 @@ ALGORITHMS: dict[str, Algorithm] = {
             local_method="SLSQP",
             autograd=True,
             constraints=as_inequalities,
+            dict_constraints=True,
             told=("x",),
         ),
         Algorithm(
@@ -192,7 +223,7 @@ ALGORITHMS: dict[str, Algorithm] = {
         ),
         Algorithm(
             "direct",
-            scipy.optimize.direct,
+            direct,
             keywords=(
                 *("bounds", "eps", "maxfun", "maxiter", "locally_biased", "f_min", "f_min_rtol"),
                 *("vol_tol", "len_tol", "callback"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +12,9 @@ from scipy.optimize import OptimizeResult
 from ._constraints import as_list
 from ._curvature_arguments import curvature_by_autograd
 from ._methods import METHODS, Method, find_method
+from ._plain import from_plain, plain_part
 
-__all__ = ["Arguments", "check_keywords"]
+__all__ = ["Arguments", "check_keywords", "settled"]
 
 _KEYWORDS = (
     "method",
@@ -70,8 +71,9 @@ class Arguments:
             ValueError: an unknown keyword, method or option, or one that the method cannot take.
             TypeError: an argument of the wrong type.
         """
-        given = dict(_as_mapping("minimizer_args", minimizer_args))
+        given = settled(_as_mapping("minimizer_args", minimizer_args))
         check_keywords("minimizer_args", given, _KEYWORDS)
+        _check_callback(given.get("callback"))
         original = dict(given)
         method = given.pop("method", None)
         given["constraints"] = as_list(given.get("constraints"))
@@ -122,15 +124,19 @@ class Arguments:
 
     def as_saved(self) -> dict[str, Any]:
         """Method, tolerance and options, for ``state_dict``; callables are left out."""
-        saved = {name: self.given[name] for name in _SAVED if name in self.given}
-        return {name: value for name, value in saved.items() if not callable(value)}
+        return plain_part({name: self.given[name] for name in _SAVED if name in self.given})
 
     def restored(self, saved: Mapping[str, Any]) -> Arguments:
-        """The inverse of :meth:`as_saved`."""
-        kept = {name: value for name, value in self.given.items() if name not in _SAVED}
-        method = {"method": self.given["method"]} if callable(self.given.get("method")) else {}
-        saved = kept | method | dict(saved)
-        return Arguments.parse(saved, bounds_in_groups=self.bounds_in_groups)
+        """The inverse of :meth:`as_saved`; what is not saved stays as it is."""
+        own = {name: value for name, value in self.given.items() if name not in _SAVED}
+        if callable(self.given.get("method")):
+            own["method"] = self.given["method"]
+        restored = own | from_plain(dict(saved))
+        options = self.given.get("options") or {}
+        callables = {name: value for name, value in options.items() if callable(value)}
+        if callables:
+            restored["options"] = callables | (restored.get("options") or {})
+        return Arguments.parse(restored, bounds_in_groups=self.bounds_in_groups)
 
     def options_for(self, eps: float) -> dict[str, Any]:
         """The options, with scipy's float64 defaults fitted to parameters of precision ``eps``.
@@ -160,10 +166,20 @@ def check_keywords(where: str, given: Iterable[str], known: Iterable[str]) -> No
         raise ValueError(f"{where}: expected keywords among {', '.join(known)}; got {unknown}")
 
 
+def settled(given: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy whose iterators are lists: bounds and constraints are read at each step."""
+    return {name: list(v) if isinstance(v, Iterator) else v for name, v in given.items()}
+
+
 def _as_mapping(name: str, value: object) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
         raise TypeError(f"{name}: expected a dict, got {type(value).__name__}")
     return value
+
+
+def _check_callback(callback: object) -> None:
+    if callback is not None and not callable(callback):
+        raise TypeError(f"callback: expected a callable, got {callback!r}")
 
 
 def _gradient_by_autograd(row: Method, jac: object) -> bool:

@@ -44,7 +44,8 @@ def vectorize(
         Tensors of shape (S, *p.shape), one for each parameter p -> losses of shape (S,).
 
     Raises:
-        ValueError: ``params`` has a tensor that is no parameter of the model.
+        ValueError: ``params`` has a tensor that is no parameter of the model; or, when called,
+            values of other shapes than the parameters'.
 
     Example:
         >>> model = torch.nn.Linear(2, 1)
@@ -54,16 +55,17 @@ def vectorize(
         tensor([0., 1., 4.])
     """
     whole = _LossOf(model, loss)
-    names = _names(whole, params)
+    chosen = _chosen(whole, params)
 
     def at_one(*tensors: Tensor) -> Tensor:
-        value = torch.func.functional_call(whole, dict(zip(names, tensors, strict=True)), ())
+        value = torch.func.functional_call(whole, dict(zip(chosen, tensors, strict=True)), ())
         assert isinstance(value, Tensor)
         return value
 
     at_many = torch.func.vmap(at_one, randomness=randomness, chunk_size=chunk_size)
 
     def vectorized(tensors: list[Tensor]) -> Tensor:
+        _check_shapes(tensors, [p.shape for p in chosen.values()])
         losses = at_many(*tensors)
         assert isinstance(losses, Tensor)
         return losses
@@ -83,24 +85,39 @@ class _LossOf(nn.Module):
         return self._loss(self.model)
 
 
-def _names(module: nn.Module, params: Iterable[Tensor] | None) -> list[str]:
-    by_identity = {id(p): name for name, p in module.named_parameters()}
+def _chosen(module: nn.Module, params: Iterable[Tensor] | None) -> dict[str, Tensor]:
+    """The parameters by their names, in the order in which their values will come."""
+    names = {id(p): name for name, p in module.named_parameters()}
     if params is None:
         every = list(module.parameters())
         params = [p for p in every if p.requires_grad] or every
     params = list(params)
-    strangers = [i for i, p in enumerate(params) if id(p) not in by_identity]
+    strangers = [i for i, p in enumerate(params) if id(p) not in names]
     if strangers:
         raise ValueError(
             f"vectorize: expected parameters of the model; those at positions {strangers} are not"
         )
-    return [by_identity[id(p)] for p in params]
+    return {names[id(p)]: p for p in params}
+
+
+def _check_shapes(stacked: Sequence[Tensor], shapes: Sequence[torch.Size]) -> None:
+    got = [tensor.shape[1:] for tensor in stacked]
+    if got != list(shapes):
+        raise ValueError(
+            f"vectorize: expected values for parameters of shapes {_plain(shapes)}, got "
+            f"{_plain(got)}. Give params=, in the order in which the optimizer has them."
+        )
+
+
+def _plain(shapes: Iterable[torch.Size]) -> list[tuple[int, ...]]:
+    return [tuple(shape) for shape in shapes]
 
 
 def stack_parameters(points: Array, params: Sequence[Tensor]) -> list[Tensor]:
     """Flat points, one a row -> one tensor of shape (S, *p.shape) for each parameter p.
 
-    Each has the dtype and device of its parameter; a complex element is two variables.
+    Each has the dtype and device of its parameter; a complex element is two variables. They are
+    copies, which the user's code may write into.
 
     Example:
         >>> stack_parameters(np.array([[1.0, 2.0], [3.0, 4.0]]), [torch.zeros(1), torch.zeros(())])
@@ -112,10 +129,10 @@ def stack_parameters(points: Array, params: Sequence[Tensor]) -> list[Tensor]:
     stacked = []
     for p, columns in zip(params, flat.split(widths, dim=1), strict=True):
         if p.is_complex():
-            parts = columns.to(p.device, p.dtype.to_real()).reshape(-1, *p.shape, 2)
+            parts = columns.to(p.device, p.dtype.to_real(), copy=True).reshape(-1, *p.shape, 2)
             stacked.append(torch.view_as_complex(parts))
         else:
-            stacked.append(columns.to(p.device, p.dtype).reshape(-1, *p.shape))
+            stacked.append(columns.to(p.device, p.dtype, copy=True).reshape(-1, *p.shape))
     return stacked
 
 
@@ -138,7 +155,7 @@ class Population:
 
     def __call__(self, columns: Array) -> Array:
         objective = self._objective
-        points = np.ascontiguousarray(columns.T, dtype=np.float64)
+        points = np.array(columns.T, dtype=np.float64, order="C")
         if objective.before_evaluation is not None:
             objective.before_evaluation()
         with objective.users_code("closure", "vectorized"):

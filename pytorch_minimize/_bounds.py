@@ -104,7 +104,7 @@ def as_array(value: Any, what: str, absent: float) -> _Array:
         raise TypeError(f"{what}: expected real numbers, got complex ones")
     try:
         array = np.array(value, dtype=np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise TypeError(
             f"{what}: expected a number, an array or tensor of numbers, or None, got {value!r}"
         ) from None
@@ -168,9 +168,9 @@ def _from_scipy(given: Any, numel: int) -> Bounds:
 def _from_pairs(given: Any, numel: int) -> Bounds:
     expected = f"bounds: expected Bounds or a (low, high) for each of the {numel} variables"
     try:
-        given = list(given)
+        given = list(given.detach().cpu() if isinstance(given, Tensor) else given)
         pairs = np.array(given, dtype=np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError, RuntimeError):  # a tensor that requires grad
         raise ValueError(f"{expected}, got {given!r}") from None
     if pairs.shape != (numel, 2):
         raise ValueError(f"{expected}, got something of shape {pairs.shape}")

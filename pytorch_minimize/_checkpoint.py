@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
@@ -17,18 +19,24 @@ class Checkpoint:
     """Writes a state to ``path`` at most every ``seconds``.
 
     The file is written beside ``path``, flushed to the disk and then renamed over it, so that a
-    kill at any moment leaves the old file or the new one, whole.
+    kill at any moment leaves the old file or the new one, whole. A write that fails (a disk that
+    is full) is told by a warning and leaves the old file: it must not cost the run.
 
     Args:
         path: of the file; its folder must exist.
         seconds: between two writes; 0 writes before each evaluation.
         state: gives what is to be written.
+
+    Raises:
+        OSError: there is no such folder, nothing can be written in it, or ``path`` is a folder or
+            a device, which must not be replaced.
     """
 
     def __init__(
         self, path: str | os.PathLike[str], seconds: float, state: Callable[[], dict[str, Any]]
     ) -> None:
-        self._path = Path(path)
+        # Neither a link at the path nor a change of the working directory redirects later writes.
+        self._path = Path(path).resolve()
         self._seconds = seconds
         self._state = state
         self._due = perf_counter() + seconds
@@ -36,6 +44,13 @@ class Checkpoint:
             raise FileNotFoundError(
                 f"checkpoint: the folder {str(self._path.parent)!r} does not exist; create it"
             )
+        if self._path.exists() and not self._path.is_file():
+            raise FileExistsError(
+                f"checkpoint: expected the path of a file, but there is something else at "
+                f"{str(self._path)!r}; choose another"
+            )
+        self._beside.touch()
+        self._beside.unlink()
 
     def if_due(self) -> None:
         """Write if ``seconds`` have passed since the last write."""
@@ -44,13 +59,28 @@ class Checkpoint:
 
     def write(self) -> None:
         """Write now."""
-        beside = self._path.with_name(f".{self._path.name}.partial")
+        # Not into the file at once: where a write fails, or is interrupted, torch writes more to
+        # the file when it is closed already, and that ends the process.
+        content, beside = io.BytesIO(), self._beside
+        torch.save(self._state(), content)
         try:
-            with open(beside, "wb") as file:
-                torch.save(self._state(), file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(beside, self._path)
-        finally:
-            beside.unlink(missing_ok=True)
+            try:
+                with open(beside, "wb") as file:
+                    file.write(content.getbuffer())
+                    file.flush()
+                    os.fsync(file.fileno())
+                os.replace(beside, self._path)
+            finally:
+                beside.unlink(missing_ok=True)
+        except OSError as error:
+            warnings.warn(
+                f"checkpoint: writing {str(self._path)!r} failed ({error}); the run goes on, and "
+                f"what was written before is still there",
+                RuntimeWarning,
+                stacklevel=2,
+            )
         self._due = perf_counter() + self._seconds
+
+    @property
+    def _beside(self) -> Path:
+        return self._path.with_name(f".{self._path.name}.partial")

@@ -66,6 +66,7 @@ class ConstraintFunction:
         self._known: dict[bytes, Array] = {}
         self._shape: torch.Size | None = None
         self._values = np.empty(0)
+        self._depends = False  # on any parameter that is optimised, as far as is known
         self._forget()
         objective.on_leave.append(self._forget)
         self._shape = self._run_at(objective.x).shape
@@ -93,7 +94,9 @@ class ConstraintFunction:
         output = self._run_at(x)
         if self._jacobian is None:
             with self._objective.users_code("closure", "constraint_jac"):
-                self._jacobian = self._take_jacobian(output, keep_graph=self._needs_curvature)
+                keep_graph = self._needs_curvature or not self._depends
+                self._jacobian = self._take_jacobian(output, keep_graph=keep_graph)
+                self._depends = self._depends or self._checked_dependence(output)
             if not self._needs_curvature:
                 self._output = output.detach()
         return self._jacobian
@@ -155,9 +158,9 @@ class ConstraintFunction:
     def _run_at(self, x: Array) -> Tensor:
         """c at x with its graph; ``fun`` is run unless the parameters are where it was last."""
         objective = self._objective
-        objective.profile.charge("solver")
+        objective.profile.begin("bridge")
         objective.load(objective.within(x if self._complete is None else self._complete(x)))
-        objective.profile.charge("bridge")
+        objective.profile.begin("solver")
         if self._output is None:
             with objective.users_code("closure", "constraint"):
                 output = self._checked(self._stated.fun())
@@ -185,6 +188,22 @@ class ConstraintFunction:
                 f"{self._name}: expected {what} to broadcast to the shape {tuple(self._shape)} "
                 f"that fun returns, got shape {limit.shape}"
             ) from None
+
+    def _checked_dependence(self, output: Tensor) -> bool:
+        """Refuse what has a graph, but not one of these parameters: a copied model's, say."""
+        assert self._jacobian is not None
+        params = self._objective.bridge.params
+        if not self._jacobian.any() and not any(
+            grad is not None
+            for grad in torch.autograd.grad(
+                output.sum(), params, retain_graph=True, allow_unused=True
+            )
+        ):
+            raise RuntimeError(
+                f"{self._name}: what fun returned depends on none of the parameters that are "
+                f"optimised. Compute it from the model whose parameters the optimizer has."
+            )
+        return True
 
     def _checked(self, output: Any) -> Tensor:
         if not isinstance(output, Tensor) or not output.is_floating_point() or not output.numel():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -87,7 +87,8 @@ def as_list(given: Any) -> list[Any]:
     if given is None:
         return []
     kinds = (ClosureConstraint, NonlinearConstraint, LinearConstraint, Mapping)
-    constraints = [given] if isinstance(given, kinds) else list(given)
+    several = isinstance(given, Iterable) and not isinstance(given, kinds)
+    constraints = list(given) if several else [given]
     for constraint in constraints:
         misses = isinstance(constraint, Mapping) and not {"type", "fun"} <= set(constraint)
         if misses or not isinstance(constraint, kinds):

@@ -64,14 +64,14 @@ class _ClosureCurvature:
         profile = self._profile
 
         def timed(call: Backward) -> None:
-            profile.charge("closure")
+            profile.begin("curvature")
             listener(call)
-            profile.charge("curvature")
+            profile.begin("closure")
 
-        profile.charge("curvature")
         profile.count("closure")
+        profile.begin("closure")
         value = self._runner.replay(timed)
-        profile.charge("closure")
+        profile.begin("curvature")
         return value
 
 

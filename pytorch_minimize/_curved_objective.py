@@ -50,22 +50,26 @@ class CurvedObjective(Objective):
         """H(x) v, shape (n,); a fresh array."""
         # trust-constr probes with zero vectors of int8.
         v = as_vector(v)
-        if not v.any():
+        if v.any():
+            product = self._curve("hessp", x, lambda: self.curvature.product(v), v.copy)
+        else:
             self._enter("hessp")
-            return np.zeros_like(v)
-        return self._curve("hessp", x, lambda: self.curvature.product(v), v.copy)
+            product = np.zeros_like(v)
+        self.profile.begin("solver")
+        return product
 
     def hess(self, x: Array, *args: Any) -> Array:
         """H(x), shape (n, n), symmetric; a fresh array."""
         n = self.bridge.numel
-        hessian = symmetrise(
-            self._curve(
-                "hess", x, lambda: self.curvature.products(identity_rows(n), n), lambda: np.eye(n)
-            )
+        hessian = self._curve(
+            "hess", x, lambda: self.curvature.products(identity_rows(n), n), lambda: np.eye(n)
         )
+        self.profile.begin("curvature")
+        hessian = symmetrise(hessian)
         if self._positive_definite:
             hessian, shift = shift_to_positive_definite(hessian)
             self.profile.count("shift", int(shift > 0.0))
+        self.profile.begin("solver")
         return hessian
 
     def _curve(
@@ -84,16 +88,16 @@ class CurvedObjective(Objective):
             self.load(x)
         if not self._is_finite_here:
             return harmless()
-        self.profile.charge("bridge")
         self.blas.release()
+        self.profile.begin("curvature")
         try:
             result, finite = compute()
         except BaseException as error:
             self.error = error
             raise
         finally:
+            self.profile.begin("bridge")
             self.blas.hold()
-            self.profile.charge("curvature")
         self._take_early()
         if not self._is_finite_here:
             return harmless()

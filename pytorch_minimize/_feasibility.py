@@ -62,7 +62,8 @@ def restrict(
             worst = max(worst, amount)
         return worst if worst > _TOLERANCE else 0.0
 
-    objective.violation = violation
+    if excesses:
+        objective.violation = violation
     return prepared
 
 

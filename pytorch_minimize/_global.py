@@ -66,7 +66,9 @@ class SHGOWrapper(GlobalOptimizer):
         params: as for :class:`MinimizeWrapper`; their values do not matter, only the bounds do.
         minimizer_args: the local minimiser, as for :class:`MinimizeWrapper`; SLSQP where it names
             no method. Its options, ``tol`` and bounds hold, those that scipy would drop included.
-            ``jac`` True, False or absent means autograd where the method uses a gradient.
+            A method that takes bounds gets those of the run; one that takes none may leave them,
+            as in scipy. ``jac`` True, False or absent means autograd where the method uses a
+            gradient.
         shgo_kwargs: ``bounds`` (finite), ``n``, ``iters``, ``sampling_method``, ``constraints``,
             ``options``, ``callback(x)`` after each local iteration; see
             :func:`scipy.optimize.shgo`.

@@ -8,17 +8,19 @@ from typing import Any
 from scipy.optimize import Bounds
 
 from ._algorithms import Algorithm
-from ._arguments import check_keywords
+from ._arguments import check_keywords, settled
+from ._constraints import as_list
 
-__all__ = ["check_ranges", "checked", "copied", "saved", "with_defaults"]
+__all__ = ["check_ranges", "checked", "copied", "with_defaults"]
 
 
 def checked(row: Algorithm, keywords: Mapping[str, Any]) -> dict[str, Any]:
     """A copy of the user's keywords, all of them known.
 
     Raises:
-        TypeError: it is no dict.
-        ValueError: a keyword is unknown, or is stated elsewhere.
+        TypeError: it is no dict, or a constraint is none.
+        ValueError: a keyword is unknown, or is stated elsewhere; or constraints of a kind that the
+            algorithm does not take.
     """
     where = f"{row.name}'s keywords"
     if not isinstance(keywords, Mapping):
@@ -27,14 +29,23 @@ def checked(row: Algorithm, keywords: Mapping[str, Any]) -> dict[str, Any]:
         if name in row.elsewhere:
             raise ValueError(f"{where}: {name}: {row.elsewhere[name]}")
     check_keywords(where, keywords, row.keywords + ("polish",) * row.polish)
+    if "rng" in keywords and "seed" in keywords:
+        raise ValueError(f"{where}: rng and seed say the same thing: give one of them")
     if row.options:
         check_keywords(f"{row.name}'s options", keywords.get("options") or {}, row.options)
-    return copied(keywords)
+    keywords = copied(settled(keywords))
+    constraints = as_list(keywords.get("constraints"))
+    if not row.dict_constraints and any(isinstance(c, Mapping) for c in constraints):
+        raise ValueError(
+            f"constraints: {row.name} takes no dicts; expected ClosureConstraint, or scipy's "
+            f"NonlinearConstraint or LinearConstraint"
+        )
+    return keywords
 
 
 def with_defaults(row: Algorithm, minimizer_args: Mapping[str, Any] | None) -> dict[str, Any]:
     """The user's ``minimizer_args`` with the algorithm's defaults; empty if they gave none."""
-    args = dict(minimizer_args or {})
+    args = settled(minimizer_args or {})
     if row.autograd and isinstance(args.get("jac"), bool):
         del args["jac"]
     if args and row.local_method is not None:
@@ -45,12 +56,6 @@ def with_defaults(row: Algorithm, minimizer_args: Mapping[str, Any] | None) -> d
 def copied(keywords: Mapping[str, Any]) -> dict[str, Any]:
     """A copy that scipy may write into (Note [caller's data]): shgo empties its options."""
     return {name: dict(v) if isinstance(v, dict) else v for name, v in keywords.items()}
-
-
-def saved(keywords: Mapping[str, Any]) -> dict[str, Any]:
-    """Those that are numbers, strings and lists of them, which is what a file can hold."""
-    plain = (bool, int, float, str, type(None), list, tuple, dict)
-    return {name: value for name, value in keywords.items() if isinstance(value, plain)}
 
 
 def check_ranges(name: str, ranges: Any, bounds: Bounds | None, n: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar
 
@@ -15,10 +16,11 @@ from ._callbacks import Relay, adapt
 from ._closure import ClosureRunner
 from ._constraints import as_list
 from ._curved_objective import make_objective
-from ._global_arguments import check_ranges, checked, copied, saved, with_defaults
+from ._global_arguments import check_ranges, checked, copied, with_defaults
 from ._local_search import LocalSearch
 from ._objective import Array, Objective
 from ._optimizer import ScipyOptimizer
+from ._plain import from_plain, plain_part
 from ._polish import Search, polish
 from ._search_box import check_box, is_inside, layout, start_inside, within
 from ._watch import Watch
@@ -115,6 +117,8 @@ class GlobalOptimizer(ScipyOptimizer):
             keywords["callback"] = relay.tell_result if row.tells_result else relay.tell
         res = row.run(self._prepare(objective, watch, box, keywords), **keywords)
         relay.mark(res)
+        if res.x is None:  # shgo, where no point that it sampled was feasible
+            res.x, res.fun = objective.best_x, math.inf
         ended = None if search is None else search.best_at(res.x)
         if ended is not None and ended.gradient is not None:
             res.jac = ended.gradient
@@ -179,16 +183,16 @@ class GlobalOptimizer(ScipyOptimizer):
 
     def _state_at(self, objective: Objective | None) -> dict[str, Any]:
         state = super()._state_at(objective)
-        state["run"]["keywords"] = saved(self._keywords)
-        state["run"]["minimizer_args"] = saved(self._minimizer_args)
+        state["run"]["keywords"] = plain_part(self._keywords)
+        state["run"]["minimizer_args"] = plain_part(self._minimizer_args)
         return state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """As for the other optimizers; random generators, too, stay those of this one."""
         super().load_state_dict(state_dict)
         run = state_dict.get("run", {})
-        self._keywords |= run.get("keywords", {})
-        self._minimizer_args |= run.get("minimizer_args", {})
+        self._keywords |= from_plain(run.get("keywords", {}))
+        self._minimizer_args |= from_plain(run.get("minimizer_args", {}))
 
     def __getstate__(self) -> dict[str, Any]:
         own = ("_keywords", "_minimizer_args")

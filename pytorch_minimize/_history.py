@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["History"]
 
 _COLUMNS = ("loss", "grad_norm", "step_length", "evaluations", "seconds")
+_FEW = 30  # iterations that are drawn as points as well
 
 
 class History:
@@ -85,13 +86,18 @@ class History:
         start = max(self.segments[-1] if self.segments else 0, len(self._rows) - count)
         return [row[0] for row in self._rows[start:]]
 
-    def state_dict(self) -> dict[str, Any]:
-        """Plain lists and numbers, for ``torch.save``."""
+    def state_dict(self, evaluations: int = 0, seconds: float = 0.0) -> dict[str, Any]:
+        """Plain lists and numbers, for ``torch.save``.
+
+        Args:
+            evaluations, seconds: of the step that runs, so that a run that is killed and resumed
+                counts on from there.
+        """
         return {
             "rows": list(self._rows),
             "segments": list(self.segments),
-            "evaluations": self._evaluations,
-            "seconds": self._seconds,
+            "evaluations": self._evaluations + evaluations,
+            "seconds": self._seconds + seconds,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -109,17 +115,19 @@ class History:
 
         figure = Figure(figsize=(6.4, 5.0), layout="constrained")
         above, below = figure.subplots(2, 1, sharex=True)
+        # A line through a single point is not to be seen.
+        line = {"color": "black", "linewidth": 1.2, "marker": "." if len(self) < _FEW else ""}
         iterations = np.arange(1, len(self) + 1)
-        above.plot(iterations, self.loss, color="black", linewidth=1.2)
-        above.set_ylabel("loss")
-        if len(self) and (self.loss > 0).all():
-            above.set_yscale("log")
-        below.plot(iterations, self.grad_norm, color="black", linewidth=1.2)
-        below.set_ylabel("largest |gradient|")
-        if (self.grad_norm > 0).any():
-            below.set_yscale("log")
-        below.set_xlabel("iteration")
-        for start in self.segments[1:]:
-            for axes in (above, below):
+        for axes, label, values, logarithmic in (
+            (above, "loss", self.loss, len(self) > 0 and bool((self.loss > 0).all())),
+            (below, "largest |gradient|", self.grad_norm, bool((self.grad_norm > 0).any())),
+        ):
+            axes.plot(iterations, values, **line)
+            axes.set_ylabel(label)
+            if logarithmic:
+                axes.set_yscale("log")
+            for start in self.segments[1:]:
                 axes.axvline(start + 0.5, color="0.7", linewidth=0.8, linestyle="--")
+        below.set_xlabel("iteration")
+        below.xaxis.get_major_locator().set_params(integer=True)
         return figure

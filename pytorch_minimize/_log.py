@@ -10,7 +10,7 @@ from ._arguments import Arguments
 from ._bridge import Bridge
 from ._profile import Profile
 
-__all__ = ["log_end", "log_start", "logger"]
+__all__ = ["log_end", "log_failure", "log_start", "logger"]
 
 logger = logging.getLogger("pytorch_minimize")
 
@@ -35,6 +35,18 @@ def log_end(arguments: Arguments, res: OptimizeResult, profile: Profile) -> None
         logger.info(
             "%s, %d closure runs in %.3g s",
             arguments.report(res),
+            profile.counts.get("closure", 0),
+            profile.total,
+        )
+
+
+def log_failure(arguments: Arguments, error: BaseException, profile: Profile) -> None:
+    """The line at the end of a run that raised."""
+    if logger.isEnabledFor(logging.INFO):
+        logger.info(
+            "%s: ended by %s, the best point is kept, %d closure runs in %.3g s",
+            arguments.name,
+            type(error).__name__,
             profile.counts.get("closure", 0),
             profile.total,
         )

@@ -38,6 +38,7 @@ class Method:
             ``disp`` is not passed on.
         ends_on_stop_iteration: a StopIteration raised by the callback ends it with status 99 and a
             full result; where False we end the run ourselves.
+        tells_state: its callback is ``callback(x, state)``, and ends it by returning True.
         precision_lost: the statuses with which it ends where it cannot lower the loss any more
             although the gradient says so. With a loss in float32 that is how many runs end.
         counts_no_iterations: it has no ``maxiter``, so we count its callbacks.
@@ -59,6 +60,7 @@ class Method:
     precision: Mapping[str, float] = field(default_factory=dict)
     prints: bool = True
     ends_on_stop_iteration: bool = True
+    tells_state: bool = False
     precision_lost: frozenset[int] = frozenset()
     counts_no_iterations: bool = False
 
@@ -236,6 +238,7 @@ METHODS: dict[str, Method] = {
             ),
             tolerances=("gtol", "xtol"),
             ends_on_stop_iteration=False,
+            tells_state=True,
         ),
     )
 }

@@ -118,14 +118,14 @@ class Objective:
         """The loss at x."""
         self._enter("fun")
         self._evaluate(x)
-        self.profile.charge("bridge")
+        self.profile.begin("solver")
         return self._value
 
     def jac(self, x: Array, *args: Any) -> Array:
         """The gradient at x; a fresh array (Note [fresh gradients])."""
         self._enter("jac")
         self._evaluate(x)
-        self.profile.charge("bridge")
+        self.profile.begin("solver")
         assert self._grad is not None
         return self._grad
 
@@ -158,6 +158,19 @@ class Objective:
         """The gradient at x if x is the last point evaluated, and with its gradient."""
         return self._grad if self.is_at(x) else None
 
+    @property
+    def is_restricted(self) -> bool:
+        """Whether there is anything to violate."""
+        return self.violation is not nowhere_violated
+
+    def is_known_feasible(self, x: Array) -> bool:
+        """Whether x violates nothing and is the last point or the best one."""
+        if not self.is_restricted:
+            return True
+        if same_values(x, self.best_x):
+            return self._best_violation == 0.0
+        return self.is_at(x) and self.violation() == 0.0
+
     @contextlib.contextmanager
     def with_gradients(self) -> Iterator[None]:
         """Inside the block ``jac`` may be asked for, and ``fun`` computes the gradient as well."""
@@ -174,6 +187,7 @@ class Objective:
         """Around code of the user's other than the closure; its time goes to ``part``."""
         self._enter(what)
         self.blas.release()
+        self.profile.begin(part)
         try:
             yield
         except BaseException as error:
@@ -181,7 +195,7 @@ class Objective:
             raise
         finally:
             self.blas.hold()
-            self.profile.charge(part)
+            self.profile.begin("solver")
 
     def take_many(self, points: Array, values: Array) -> Array:
         """File losses that were found elsewhere, at points (S, n); what the solver is told.
@@ -201,18 +215,38 @@ class Objective:
             [v if ok else self._answer_nonfinite(v) for v, ok in zip(values, finite, strict=True)]
         )
 
-    @contextlib.contextmanager
-    def parameters_at(self, x: Array) -> Iterator[None]:
-        """Inside the block the parameters hold x; costs no evaluation, now or later."""
-        if same_values(x, self._x):
-            yield
-            return
-        self._leave()
-        self.bridge.load_params(x)
+    def lend(self, x: Array, use: Callable[[], Any]) -> Any:
+        """What ``use`` returns where the parameters hold x and are the user's; no evaluation.
+
+        What it does to them or their gradients is undone.
+        """
+        moved = not same_values(x, self._x)
+        if moved:
+            self._leave()
+            self.bridge.load_params(x)
+        # By value: what is written through ``p.data`` leaves no trace in a version counter.
+        values = self.bridge.flatten_params()
         try:
-            yield
+            return use()
         finally:
-            self.bridge.load_params(self._x)
+            touched = not same_values(values, self.bridge.flatten_params())
+            if touched and not moved:
+                self._leave()
+            if touched or moved:
+                self.bridge.load_params(self._x)
+            self._restore_grads()
+
+    def settle(self) -> None:
+        """Undo what the user's code may have done to the model since the last evaluation."""
+        self.bridge.load_params(self._x)
+        self._restore_grads()
+
+    def _restore_grads(self) -> None:
+        """Undo what was added to the gradients, or dropped; curvature is not of such ones."""
+        known = self._grad if self._x_is_evaluated else None
+        if known is not None and not same_values(known, self.bridge.flatten_grads()):
+            self._leave()
+            self.bridge.load_grads(known)
 
     def load(self, x: Array) -> None:
         """Set the parameters to x without an evaluation; what is known there stays known."""
@@ -239,12 +273,13 @@ class Objective:
 
     def close(self) -> None:
         """The run is over: keep nothing of it alive."""
+        self.blas.release()  # again, in case that the first was interrupted
         self._leave()
         self.on_leave.clear()
         self.before_evaluation = self.on_nan_point = self.error = None
 
     def _enter(self, what: str) -> None:
-        self.profile.charge("solver")
+        self.profile.begin("bridge")
         self.profile.count(what)
 
     def _evaluate(self, x: Array) -> None:
@@ -258,17 +293,17 @@ class Objective:
             self.before_evaluation()
         if not is_here:
             self._move(x)
-        self.profile.charge("bridge")
         self.evaluations += 1
         self.blas.release()
+        self.profile.begin("closure")
         try:
             loss = self._run()
         except BaseException as error:
             self.error = error
             raise
         finally:
+            self.profile.begin("bridge")
             self.blas.hold()
-            self.profile.charge("closure")
         self._take(loss)
 
     def _run(self) -> Loss:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -23,8 +24,9 @@ from ._curved_objective import CurvedObjective, make_objective
 from ._feasibility import restrict
 from ._history import History
 from ._linear_operator import ClosureHessian
-from ._log import log_end, log_start
+from ._log import log_end, log_failure, log_start
 from ._objective import Array, Objective
+from ._plain import plain_part
 from ._profile import Profile
 from ._result import finish
 from ._settings import Settings
@@ -156,18 +158,44 @@ class ScipyOptimizer(BoundedGroups):
         """Restore a :meth:`state_dict`, also one of another device or dtype.
 
         The next :meth:`step` goes on from the best point; until then the parameters keep their
-        values. Callables (constraints, callbacks) stay those of this optimizer.
+        values. Callables (constraints, callbacks) and bounds on the flat vector stay those of this
+        optimizer.
+
+        Raises:
+            ValueError: it is of other parameters, or of a method that cannot take what this
+                optimizer was given. Nothing is changed then.
         """
-        super().load_state_dict(state_dict)
+        self._check_shapes(state_dict)
         run = state_dict.get("run")
-        if run is not None:
-            self._settings = replace(self._settings, **run["settings"])
-            self._arguments = self._arguments.restored(run["arguments"])
-            self.history.load_state_dict(run["history"])
+        if run is None:
+            super().load_state_dict(state_dict)
+            return
+        arguments = self._arguments.restored(run["arguments"])
+        super().load_state_dict(state_dict)
+        self._settings = replace(self._settings, **run["settings"])
+        self._arguments = arguments
+        self.history.load_state_dict(run["history"])
+
+    def _check_shapes(self, state_dict: dict[str, Any]) -> None:
+        own = [group["params"] for group in self.param_groups]
+        saved = [group["params"] for group in state_dict["param_groups"]]
+        if [len(group) for group in own] != [len(group) for group in saved]:
+            return  # torch says so
+        pairs = zip(itertools.chain(*own), itertools.chain(*saved), strict=True)
+        for number, (param, i) in enumerate(pairs):
+            best = state_dict["state"].get(i, {}).get("best")
+            if best is not None and best.shape != param.shape:
+                raise ValueError(
+                    f"load_state_dict: parameter {number} has shape {tuple(param.shape)}, but the "
+                    f"saved one {tuple(best.shape)}; load it into the model that it was saved of"
+                )
 
     def _state_at(self, objective: Objective | None) -> dict[str, Any]:
         bridge = self._current_bridge()
-        x = bridge.flatten_params() if objective is None else objective.best_x
+        x, loss, running = bridge.flatten_params(), math.nan, (0, 0.0)
+        if objective is not None:
+            x, loss = objective.best_x, objective.best_value
+            running = objective.evaluations, self.profile.total
         waiting = dict(self.state)  # loaded, but no step has gone on from it yet
         for param, best in zip(bridge.params, bridge.unflatten(x), strict=True):
             self.state[param].setdefault("best", best)
@@ -176,11 +204,12 @@ class ScipyOptimizer(BoundedGroups):
         finally:
             self.state.clear()
             self.state.update(waiting)
+        state["param_groups"] = [plain_part(group) for group in state["param_groups"]]
         state["run"] = {
             "settings": self._settings.as_saved(),
             "arguments": self._arguments.as_saved(),
-            "history": self.history.state_dict(),
-            "loss": math.nan if objective is None else objective.best_value,
+            "history": self.history.state_dict(*running),
+            "loss": loss,
         }
         return state
 
@@ -195,13 +224,14 @@ class ScipyOptimizer(BoundedGroups):
     def _run(self, closure: UserClosure) -> Tensor:
         self._resume()
         self.profile = Profile()
+        self.profile.start()
         self._groups_changed()
         bridge = self._current_bridge()
+        checkpoint = self._make_checkpoint()
         self._start_inside(bridge)
         runner = ClosureRunner(closure, bridge)
         objective = self._make_objective(runner)
         x0 = bridge.flatten_params()
-        checkpoint = self._make_checkpoint()
         watch = Watch(objective, x0, self._arguments, self._settings, self.history, checkpoint)
         objective.on_nan_point = watch.break_down
         if watch.has_limits:
@@ -212,19 +242,22 @@ class ScipyOptimizer(BoundedGroups):
         try:
             if self._settings.check_closure:
                 curvature = objective.curvature if isinstance(objective, CurvedObjective) else None
+                self.profile.begin("closure")
                 check_closure(runner, self._arguments.gradient, curvature)
-                self.profile.charge("closure")
+                self.profile.begin("solver")
             with objective.blas:
                 res = self._solve_or_stop(objective, watch, x0)
             self.res = finish(objective, res, x0, self._arguments)
             self._hess_inv = res.get("hess_inv", self._hess_inv)
-            self.profile.charge("solver")
             if self._arguments.prints_report:
                 print(self._arguments.report(res))
             if checkpoint is not None:
                 checkpoint.write()
         except BaseException as raised:
-            _load_best(objective, raised if objective.error is None else objective.error)
+            cause = raised if objective.error is None else objective.error
+            _load_best(objective, cause)
+            log_failure(self._arguments, cause, self.profile)
+            del cause
             # Not in a local of this frame: the error's traceback holds the frame, and the two would
             # keep the graph alive until the garbage collector comes.
             if objective.error is None or objective.error is raised:
@@ -235,6 +268,7 @@ class ScipyOptimizer(BoundedGroups):
             self._objective = None
             objective.close()
             watch.close()
+            self.profile.stop()
             self.history.end_segment(objective.evaluations, self.profile.total)
             bridge.release()
         log_end(self._arguments, self.res, self.profile)
@@ -314,6 +348,8 @@ class ScipyOptimizer(BoundedGroups):
             bridge = make_bridge(params)
             if bridge.numel == 0:
                 raise ValueError("the parameters have no elements: there is nothing to optimise")
+            if self._bridge is not None:
+                self._hess_inv = None  # of other variables
             self._bridge = bridge
         return self._bridge
 

@@ -23,13 +23,15 @@ def finish(
     objective: Objective, res: OptimizeResult, x0: Array, arguments: Arguments
 ) -> OptimizeResult:
     """Set the parameters to ``res.x`` and ``.grad`` to the gradient there; complete ``res``."""
-    if not objective.has_finite_value:
+    if objective.evaluations and not objective.has_finite_value:
         res.x, res.fun, res.success = objective.best_x, math.nan, False
         res.message = "No evaluation gave a finite loss and gradient."
     x = res.x = objective.within(res.x)
     gradient = res.get("grad", res.get("jac"))
-    if not (objective.is_at(x) and objective.has_gradient):
-        objective.load(x)
+    has_its_gradient = objective.is_at(x) and objective.has_gradient
+    objective.load(x)
+    objective.settle()
+    if not has_its_gradient:
         if not _has_nan(gradient):
             _set_grads(objective.bridge, gradient)
         elif objective.has_gradient:

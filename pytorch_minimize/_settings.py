@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
+from numbers import Integral, Real
 from typing import Any, Literal, TypedDict
+
+from ._plain import plain_part
 
 __all__ = ["OnNonfinite", "RunKeywords", "Settings", "Strategy"]
 
@@ -41,13 +44,15 @@ class Settings:
             :class:`NonfiniteError`.
         progress: show a tqdm bar.
         timeout: seconds after which a step ends with the best point seen; looked at before each
-            evaluation of the closure, never inside one.
+            evaluation of the closure but the first, never inside one.
         max_evaluations: of the loss, after which a step ends with the best point seen; runs of
             the closure that only curvature needs are not counted.
         rtol: end a step where the loss has fallen by less than this share of itself over the
-            last ten iterations; for losses of any scale.
+            last ten iterations; for losses of any scale. With constraints, where it has changed by
+            less and the iterate is feasible.
         checkpoint: (path, seconds): write ``state_dict()`` with the best point seen to ``path``
-            at most every ``seconds`` during a step, and at its end.
+            at most every ``seconds`` during a step, and at its end. A write that fails is told by
+            a warning, and the run goes on.
         warm_start: start BFGS from the inverse Hessian of the last step.
         curvature: how Hessian products come out of the closure. "graph" keeps the graph of the
             gradient at the current point and goes through it once a product. "replay" runs the
@@ -92,15 +97,15 @@ class Settings:
 
     def as_saved(self) -> dict[str, Any]:
         """As plain values, for ``state_dict``; where to write is left to whoever loads it."""
-        return {k: v for k, v in asdict(self).items() if k != "checkpoint"}
+        return plain_part({k: v for k, v in asdict(self).items() if k != "checkpoint"})
 
 
 def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= 1
 
 
 def _is_positive(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0
+    return isinstance(value, Real) and not isinstance(value, bool) and float(value) > 0
 
 
 def _is_path_and_seconds(value: object) -> bool:
@@ -108,8 +113,9 @@ def _is_path_and_seconds(value: object) -> bool:
         isinstance(value, tuple)
         and len(value) == 2
         and isinstance(value[0], (str, os.PathLike))
-        and isinstance(value[1], (int, float))
-        and value[1] >= 0
+        and isinstance(value[1], Real)
+        and not isinstance(value[1], bool)
+        and float(value[1]) >= 0
     )
 
 

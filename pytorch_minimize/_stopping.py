@@ -55,13 +55,12 @@ class Stopped(Exception):
         gradient = objective.known_gradient(x)
         if gradient is not None:
             fields["jac"] = gradient
-        counts = objective.profile.counts
         return OptimizeResult(
             success=self.ending.success,
             status=self.ending.status,
             message=self.ending.message,
             nit=self.nit,
-            nfev=counts.get("fun", 0),
-            njev=counts.get("jac", 0),
+            nfev=objective.evaluations,  # what was refused is none
+            njev=objective.profile.counts.get("jac", 0),
             **fields,
         )

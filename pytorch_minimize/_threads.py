@@ -5,10 +5,10 @@ from __future__ import annotations
 import ctypes
 import functools
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import PurePath
 from types import TracebackType
-from typing import Any, cast
+from typing import Any, Protocol
 
 from threadpoolctl import LibController, ThreadpoolController
 
@@ -28,62 +28,68 @@ def _is_private_to_scipy(filepath: str) -> bool:
     return any(parents[-len(folder) :] == folder for folder in _PRIVATE_FOLDERS)
 
 
-# Sets a number of threads and returns the one before.
-_Swap = Callable[[int], int]
+class _Limit(Protocol):
+    """Libraries whose setting belongs to the process, shared by runs in several threads.
+
+    The first run to hold them keeps the user's numbers, and the last to release gives them back.
+    Holders are told apart, not counted: an interrupt between a release and the hold that belongs
+    to it would make a count wrong for the rest of the process.
+    """
+
+    def hold(self, holder: int, number: int) -> None: ...
+
+    def release(self, holder: int) -> None: ...
 
 
-def _swap_of(lib: LibController) -> _Swap:
-    """The fastest that there is: through threadpoolctl a swap costs ten times as much."""
-    get, set_ = (_openblas_function(lib, f"{verb}_num_threads") for verb in ("get", "set"))
-    if get is not None and set_ is not None and native is not None:
-        return cast(_Swap, native.ThreadNumber(_address(get), _address(set_)).swap)
+class _SlowLimit:
+    """:class:`_Limit` of any libraries; ten times as slow as the extension's, of OpenBLAS alone."""
 
-    def swap(number: int) -> int:
-        before = lib.get_num_threads()
-        lib.set_num_threads(number)
-        return int(before)
+    def __init__(self, libraries: Sequence[LibController]) -> None:
+        self._libraries = libraries
+        self._users: list[int] | None = None
+        self._holders: set[int] = set()
+        self._lock = threading.Lock()
 
-    return swap
+    def hold(self, holder: int, number: int) -> None:
+        with self._lock:
+            self._holders.add(holder)
+            if self._users is None:
+                self._users = [lib.get_num_threads() for lib in self._libraries]
+                for lib in self._libraries:
+                    lib.set_num_threads(number)
+
+    def release(self, holder: int) -> None:
+        with self._lock:
+            self._holders.discard(holder)
+            if self._users is not None and not self._holders:
+                for lib, number in zip(self._libraries, self._users, strict=True):
+                    lib.set_num_threads(number)
+                self._users = None
 
 
-def _openblas_function(lib: LibController, name: str) -> Any | None:
-    names = [f"{prefix}openblas_{name}{suffix}" for prefix, suffix in _OPENBLAS_AFFIXES]
-    found = (getattr(lib.dynlib, name, None) for name in names)
-    return next((function for function in found if function is not None), None)
+def _limit(libraries: Sequence[LibController]) -> _Limit:
+    functions = [_openblas_functions(lib) for lib in libraries]
+    if native is None or None in functions:
+        return _SlowLimit(libraries)
+    limit: _Limit = native.ThreadLimit(functions)
+    return limit
+
+
+def _openblas_functions(lib: LibController) -> tuple[int, int] | None:
+    """The addresses of its functions that get and set the number of threads."""
+    for prefix, suffix in _OPENBLAS_AFFIXES:
+        get, set_ = (f"{prefix}openblas_{verb}_num_threads{suffix}" for verb in ("get", "set"))
+        if hasattr(lib.dynlib, get) and hasattr(lib.dynlib, set_):
+            return _address(getattr(lib.dynlib, get)), _address(getattr(lib.dynlib, set_))
+    return None
 
 
 def _address(function: Any) -> int:
     return ctypes.cast(function, ctypes.c_void_p).value or 0
 
 
-class _Limiter:
-    """Libraries whose setting belongs to the process, shared by runs in several threads.
-
-    The first run to hold them keeps the user's numbers, and the last to release gives them back.
-    """
-
-    def __init__(self, swaps: Sequence[_Swap]) -> None:
-        self._swaps = swaps
-        self._users: list[int] = []
-        self._holders = 0
-        self._lock = threading.Lock()
-
-    def hold(self, threads: int) -> None:
-        with self._lock:
-            self._holders += 1
-            if self._holders == 1:
-                self._users = [swap(threads) for swap in self._swaps]
-
-    def release(self) -> None:
-        with self._lock:
-            self._holders -= 1
-            if self._holders == 0:
-                for swap, number in zip(self._swaps, self._users, strict=True):
-                    swap(number)
-
-
 @functools.cache
-def _scipy_blas() -> _Limiter:
+def _scipy_blas() -> _Limit:
     """The BLAS libraries that scipy alone uses; looked up once per process (1 to 10 ms).
 
     A BLAS that scipy shares with torch or numpy (conda, a system package) is not among them:
@@ -92,8 +98,7 @@ def _scipy_blas() -> _Limiter:
     import scipy.linalg.blas  # noqa: F401  (loads the library, else it would not be found)
 
     libraries = ThreadpoolController().select(user_api="blas").lib_controllers
-    private = (lib for lib in libraries if _is_private_to_scipy(lib.filepath))
-    return _Limiter([_swap_of(lib) for lib in private])
+    return _limit([lib for lib in libraries if _is_private_to_scipy(lib.filepath)])
 
 
 class ScipyBlasThreads:
@@ -109,7 +114,7 @@ class ScipyBlasThreads:
 
     def __init__(self, threads: int | None) -> None:
         self._threads = threads
-        self._limiter = None if threads is None else _scipy_blas()
+        self._limit = None if threads is None else _scipy_blas()
 
     def __enter__(self) -> ScipyBlasThreads:
         self.hold()
@@ -125,10 +130,10 @@ class ScipyBlasThreads:
 
     def hold(self) -> None:
         """Before scipy goes on: its BLAS gets ``threads``, whatever the user's code set it to."""
-        if self._limiter is not None:
-            self._limiter.hold(self._threads or 1)
+        if self._limit is not None:
+            self._limit.hold(id(self), self._threads or 1)
 
     def release(self) -> None:
-        """Before the user's code runs: their own setting."""
-        if self._limiter is not None:
-            self._limiter.release()
+        """Before the user's code runs: their own setting; nothing where it is released already."""
+        if self._limit is not None:
+            self._limit.release(id(self))

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import Any
 
+import numpy as np
 from scipy.optimize import OptimizeResult
 from tqdm.auto import tqdm
 
@@ -58,7 +59,10 @@ class Watch:
         self._history = history
         self._checkpoint = checkpoint
         self._row = arguments.row
-        self._user = adapt_callback(arguments.keywords.get("callback"), self._is_trust_constr)
+        takes_state = self._row is not None and self._row.tells_state
+        self._user = adapt_callback(arguments.keywords.get("callback"), takes_state)
+        # Elsewhere scipy heeds no True, and tqdm's update, for one, returns it now and then.
+        self._true_ends = self._row is None or self._row.tells_state
         self._start = perf_counter()
         self._x0: Array | None = x0
         self._previous = x0
@@ -67,10 +71,7 @@ class Watch:
         self._may_end = not (arguments.maxiter is None and settings.rtol is None)
         self.__signature__ = _SIGNATURE
         self._bar = tqdm(unit="it", dynamic_ncols=True) if settings.progress else None
-
-    @property
-    def _is_trust_constr(self) -> bool:
-        return self._row is not None and self._row.name == "trust-constr"
+        self._show_at = self._start
 
     @property
     def has_limits(self) -> bool:
@@ -84,6 +85,8 @@ class Watch:
         settings, objective = self._settings, self._objective
         if self._checkpoint is not None and math.isfinite(objective.best_value):
             self._checkpoint.if_due()
+        if not objective.evaluations:  # there is no best point to end at
+            return
         if settings.timeout is not None and perf_counter() - self._start >= settings.timeout:
             raise Stopped(Ending.TIMEOUT, None, self.nit)
         limit = settings.max_evaluations
@@ -105,7 +108,7 @@ class Watch:
     def __call__(self, intermediate_result: Any) -> None:
         """scipy's callback; the parameter's name is what makes scipy hand over a result."""
         objective = self._objective
-        objective.profile.charge("solver")
+        objective.profile.begin("bridge")
         given = intermediate_result
         result = given if isinstance(given, OptimizeResult) else OptimizeResult(x=given)
         x = as_vector(result["x"])
@@ -113,9 +116,9 @@ class Watch:
             result["fun"] = objective.known_value(x)
         self.nit += 1
         self._record(x, float(result["fun"]))
-        objective.profile.charge("bridge")
         if self._user is not None:
             self._tell_user(x, result)
+        objective.profile.begin("solver")
         if self._may_end:
             self._end_if_due(x)
 
@@ -135,36 +138,42 @@ class Watch:
             self._last_grad_norm = largest(gradient)
         elif step_length > 0.0:
             self._last_grad_norm = math.nan
+        now = perf_counter()
         self._history.append(
             loss=loss,
             grad_norm=self._last_grad_norm,
             step_length=step_length,
             evaluations=objective.evaluations,
-            seconds=perf_counter() - self._start,
+            seconds=now - self._start,
         )
-        if self._bar is not None and self._bar.update(1):
+        if self._bar is not None and now >= self._show_at:
             self._show()
+            self._show_at = now + self._bar.mininterval
 
     def _show(self) -> None:
         assert self._bar is not None
-        if len(self._history):
-            losses = self._history.segment_losses(1)
-            loss = losses[0] if losses else math.nan
-            self._bar.set_postfix_str(
-                f"loss {loss:.6g}, |g| {self._last_grad_norm:.2e}, "
-                f"evaluations {self._objective.evaluations}"
-            )
+        self._bar.n = self.nit
+        losses = self._history.segment_losses(1) or [self._objective.best_value]
+        self._bar.set_postfix_str(
+            f"loss {losses[0]:.6g}, |g| {self._last_grad_norm:.2e}, "
+            f"evaluations {self._objective.evaluations}"
+        )
 
     def _tell_user(self, x: Array, result: OptimizeResult) -> None:
-        assert self._user is not None
-        objective = self._objective
-        try:
-            with objective.parameters_at(x):
-                stop = self._user(x, result)
-        except StopIteration:
-            stop = True
-        objective.profile.charge("closure")
-        if stop is True:
+        user, objective = self._user, self._objective
+        assert user is not None
+
+        def use() -> Any:
+            objective.profile.begin("closure")
+            try:
+                return user(x, result)
+            except StopIteration:
+                return StopIteration
+            finally:
+                objective.profile.begin("bridge")
+
+        stop = objective.lend(x, use)
+        if _is_stop_iteration(stop) or (self._true_ends and _is_true(stop)):
             self._stop_by_callback(x)
 
     def _stop_by_callback(self, x: Array) -> None:
@@ -175,11 +184,26 @@ class Watch:
     def _end_if_due(self, x: Array) -> None:
         if self._maxiter is not None and self.nit >= self._maxiter:
             raise Stopped(Ending.ITERATIONS, x.copy(), self.nit)
-        rtol = self._settings.rtol
-        if rtol is not None:
-            losses = self._history.segment_losses(_STALL_WINDOW + 1)
-            if len(losses) > _STALL_WINDOW and losses[0] - losses[-1] < rtol * abs(losses[0]):
-                raise Stopped(Ending.STALLED, x.copy(), self.nit)
+        if self._settings.rtol is not None and self._has_stalled(x, self._settings.rtol):
+            raise Stopped(Ending.STALLED, x.copy(), self.nit)
+
+    def _has_stalled(self, x: Array, rtol: float) -> bool:
+        losses = self._history.segment_losses(_STALL_WINDOW + 1)
+        if len(losses) <= _STALL_WINDOW:
+            return False
+        fallen = losses[0] - losses[-1]
+        if self._objective.is_restricted:  # a loss that rises may be the way to a feasible point
+            fallen = abs(fallen)
+        return fallen < rtol * abs(losses[0]) and self._objective.is_known_feasible(x)
+
+
+def _is_stop_iteration(returned: object) -> bool:
+    return returned is StopIteration or isinstance(returned, StopIteration)
+
+
+def _is_true(returned: object) -> bool:
+    """True, numpy's too; nothing else that happens to be true."""
+    return isinstance(returned, (bool, np.bool_)) and bool(returned)
 
 
 def adapt_callback(
@@ -188,8 +212,6 @@ def adapt_callback(
     """The user's callback in one form, told apart as scipy does: by its one parameter's name."""
     if user is None:
         return None
-    if not callable(user):
-        raise TypeError(f"callback: expected a callable, got {user!r}")
     if wants_result(user):
 
         def with_result(x: Array, result: OptimizeResult) -> Any:

@@ -60,12 +60,15 @@ class MinimizeWrapper(ScipyOptimizer):
             differences. Bounds and callables speak of the flat vector, and so do scipy's own
             constraints; :class:`ClosureConstraint` speaks of the model. Bounds are rounded to
             numbers of the parameters' dtype, towards the inside.
-        run_keywords: ``scipy_blas_threads`` and ``nonfinite``; see
-            :class:`~pytorch_minimize._settings.Settings`.
+            ``callback`` ends the run by raising or returning StopIteration; for trust-constr, as
+            in scipy, by returning True as well.
+        run_keywords: ``progress``, ``timeout``, ``max_evaluations``, ``rtol``, ``checkpoint``,
+            ``warm_start`` and others; see :class:`~pytorch_minimize._settings.Settings`.
 
     Attributes:
         res: scipy's result of the last step, with ``nonfinite`` besides; None before.
         profile: where the time of the last step went.
+        history: what each iteration came to, over all steps.
 
     Raises:
         ValueError, TypeError: arguments that are not understood, with those that are.

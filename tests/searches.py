@@ -125,6 +125,7 @@ SEARCHES = (
     _hops(STYBLINSKI_TANG, 2, 10, 4.0, rng=0),
     _hops(STYBLINSKI_TANG, 5, 30, 4.0, rng=0),
     _hops(GRIEWANK, 2, 30, 5.0, rng=0),
+    _hops(GRIEWANK, 5, 100, 3.0, T=0.02, rng=0),
     _evolve(ACKLEY, 2, 15, 0),
     _evolve(ACKLEY, 5, 10, 0),
     _evolve(RASTRIGIN, 2, 15, 0),

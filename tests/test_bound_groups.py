@@ -173,6 +173,7 @@ GROUPS: list[tuple[Any, str]] = [
     ((0, torch.zeros(4, 2)), r"broadcasts to the parameter's \(2,\), got \(4, 2\)"),
     ((torch.inf, None), "parameter 0 of group 1"),
     ((0, 1j), "real numbers"),
+    ((10**400, None), "expected a number"),
     (("low", "high"), "expected a number"),
 ]
 

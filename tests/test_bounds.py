@@ -226,3 +226,17 @@ def test_equal_bounds_fix_a_variable(method: str, all_fixed: bool) -> None:
     assert optimizer.res.nfev == expected.nfev
     assert np.array_equal(instance.x, expected.x)
     assert np.array_equal(instance.grad, twin.jac(instance.x))
+
+
+@pytest.mark.parametrize("kind", ["zip", "generator", "tensor"])
+def test_flat_bounds_that_are_read_twice(kind: str) -> None:
+    given: Any = {
+        "zip": zip([None, None], [0.5, 0.75], strict=True),
+        "generator": ((None, high) for high in (0.5, 0.75)),
+        "tensor": torch.tensor([[-torch.inf, 0.5], [-torch.inf, 0.75]], requires_grad=True),
+    }[kind]
+    w = torch.nn.Parameter(torch.zeros(2, dtype=torch.float64))
+    optimizer = MinimizeWrapper([w], {"method": "L-BFGS-B", "bounds": given})
+    for _ in range(2):
+        optimizer.step(lambda: (w - 9).square().sum())
+        assert w.tolist() == [0.5, 0.75]

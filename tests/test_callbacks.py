@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import plain
 import pytest
+import torch
 from instance import Instance
 from methods import CAPPED
 from problems import rosenbrock
@@ -84,11 +85,11 @@ def test_stop_iteration_ends_the_run_at_the_iterate(method: str, how: str) -> No
     instance = rosenbrock()
     iterates: list[Any] = []
 
-    def callback(intermediate_result: OptimizeResult) -> bool:
+    def callback(intermediate_result: OptimizeResult) -> type[StopIteration] | None:
         iterates.append(intermediate_result.x)
         if len(iterates) == 3 and how == "raise":
             raise StopIteration
-        return len(iterates) == 3
+        return StopIteration if len(iterates) == 3 else None
 
     optimizer = make(instance, method, callback)
     loss = optimizer.step(instance.closure(1))
@@ -149,4 +150,64 @@ def test_scipy_is_shown_the_signature_that_asks_for_a_result() -> None:
 def test_a_callback_that_cannot_be_called_is_refused() -> None:
     instance = rosenbrock()
     with pytest.raises(TypeError, match="callback"):
-        make(instance, "BFGS", 3).step(instance.closure(1))
+        make(instance, "BFGS", 3)
+
+
+@pytest.mark.parametrize("returned", [StopIteration("enough"), True, np.True_])
+@pytest.mark.parametrize("method", ["BFGS", "TNC", "COBYLA", "trust-constr"])
+def test_other_ways_to_say_stop(method: str, returned: object) -> None:
+    """Of trust-constr's callback alone scipy heeds what it returns."""
+    instance, calls = rosenbrock(), 0
+
+    def callback(xk: Any, *state: Any) -> object:
+        nonlocal calls
+        calls += 1
+        return returned
+
+    optimizer = make(instance, method, callback)
+    optimizer.step(instance.closure(1))
+    ended = method == "trust-constr" or isinstance(returned, StopIteration)
+    assert (optimizer.res.status == 99) is ended
+    assert (calls == 1) is ended
+
+
+def test_what_else_a_callback_returns_means_nothing() -> None:
+    instance = rosenbrock()
+    returned = iter([1, "stop", [True], 0.5] + [None] * 1000)
+    optimizer = make(instance, "BFGS", lambda xk: next(returned))
+    optimizer.step(instance.closure(1))
+    assert optimizer.res.success
+
+
+@pytest.mark.parametrize("what", ["values", "storage", "gradient", "no gradient"])
+@pytest.mark.parametrize("method", ALL)
+def test_what_the_callback_does_to_the_model_is_undone(method: str, what: str) -> None:
+    instance, without = rosenbrock(), rosenbrock()
+
+    def callback(xk: Any, *state: Any) -> None:
+        for p in instance.params:
+            if what == "values":
+                p.data.mul_(3.0)
+            elif what == "storage":
+                p.data = torch.full_like(p, 7.0)
+            elif what == "no gradient":
+                p.grad = None
+        if what == "gradient":
+            instance.closure(2)().backward()  # type: ignore[no-untyped-call]
+
+    optimizer, plain_optimizer = make(instance, method, callback), make(without, method, None)
+    optimizer.step(instance.closure(1))
+    plain_optimizer.step(without.closure(1))
+    assert optimizer.res.nfev == plain_optimizer.res.nfev
+    assert np.array_equal(instance.x, optimizer.res.x)
+    assert np.array_equal(instance.x, without.x)
+    if METHODS[method.lower()].gradient:
+        assert np.array_equal(instance.grad, without.grad)
+
+
+@pytest.mark.parametrize("method", ["BFGS", "COBYQA", "trust-constr"])
+def test_a_step_inside_the_callback_is_refused(method: str) -> None:
+    instance = rosenbrock()
+    optimizer = make(instance, method, lambda *told: optimizer.step(instance.closure(1)))
+    with pytest.raises(RuntimeError, match="inside a closure"):
+        optimizer.step(instance.closure(1))

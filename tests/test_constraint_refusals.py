@@ -130,3 +130,21 @@ def test_float32(method: str) -> None:
     optimizer = MinimizeWrapper(tensors, keywords | {"constraints": stated})
     optimizer.step(lambda: HS71.loss(tensors[0].flatten().unbind()))
     assert optimizer.res.fun == pytest.approx(HS71.minimum, rel=1e-3)
+
+
+@pytest.mark.parametrize("method", ["SLSQP", "trust-constr"])
+def test_a_constraint_on_other_parameters(method: str) -> None:
+    w, other = parameter(), parameter()
+    stated = ClosureConstraint(lambda: other.sum(), 1.0)
+    optimizer = MinimizeWrapper([w], {"method": method, "constraints": stated})
+    with pytest.raises(RuntimeError, match=r"constraint 0: .*depends on none of the parameters"):
+        optimizer.step(lambda: w.square().sum())
+    assert w.tolist() == [1.0, 2.0]
+
+
+def test_a_constraint_may_be_flat() -> None:
+    w = parameter()
+    flat = ClosureConstraint(lambda: 0 * w, None, 1.0)
+    optimizer = MinimizeWrapper([w], {"method": "SLSQP", "constraints": flat})
+    optimizer.step(lambda: w.square().sum())
+    assert optimizer.res.success

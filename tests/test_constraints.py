@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import functools
+import pickle
 import weakref
 from typing import Any
 
@@ -26,6 +28,15 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "COBYQA": {"maxfev": 250},
     "trust-constr": {"gtol": 1e-8, "xtol": 1e-10, "barrier_tol": 1e-8},
 }
+
+
+class Circle(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.zeros(2, dtype=torch.float64))
+
+    def radius(self) -> Tensor:
+        return self.w.square().sum()
 
 
 def arguments(problem: Constrained, method: str) -> dict[str, Any]:
@@ -185,3 +196,72 @@ def test_graphs_end_with_the_step() -> None:
     optimizer.step(lambda: (w - 1).square().sum())
     assert outputs
     assert all(output() is None for output in outputs)
+
+
+@pytest.mark.parametrize("loads", [False, True])
+def test_a_generator_of_constraints_is_kept(loads: bool) -> None:
+    w = nn.Parameter(torch.zeros(2, dtype=torch.float64))
+    stated = (ClosureConstraint(lambda i=i: w[i], None, 1.0 + i) for i in range(2))
+    optimizer = MinimizeWrapper([w], {"method": "SLSQP", "constraints": stated})
+    if loads:
+        optimizer.load_state_dict(optimizer.state_dict())
+    for _ in range(2):
+        optimizer.step(lambda: (w - 9).square().sum())
+        assert torch.allclose(w.detach(), torch.tensor([1.0, 2.0]).double())
+
+
+def test_a_constraint_serves_several_optimizers() -> None:
+    v, w = (nn.Parameter(torch.zeros(2, dtype=torch.float64)) for _ in range(2))
+    both = ClosureConstraint(lambda: v + w, None, 1.0)
+    for params, method in ((v, "SLSQP"), (w, "COBYQA"), (v, "trust-constr")):
+        keywords = {"method": method, "constraints": [both, both]}
+        MinimizeWrapper([params], keywords).step(lambda: (v - 9).square().sum() + (w**2).sum())
+    assert torch.allclose(v.detach(), torch.ones(2).double(), atol=1e-2)
+
+
+def test_constraints_are_copied_with_the_model() -> None:
+    fit = Circle()
+    keywords = {"method": "SLSQP", "constraints": ClosureConstraint(fit.radius, None, 1.0)}
+    optimizer = MinimizeWrapper(fit.parameters(), keywords)
+    for again, other in (
+        copy.deepcopy((fit, optimizer)),
+        pickle.loads(pickle.dumps((fit, optimizer))),
+    ):
+        other.step(lambda again=again: (again.w - 9).square().sum())
+        assert again.w.detach().square().sum().item() == pytest.approx(1.0, abs=1e-6)
+        assert not fit.w.any()
+
+
+@pytest.mark.parametrize("method", CONSTRAINED)
+def test_what_a_constraint_does_to_the_model_is_undone_at_the_end(method: str) -> None:
+    w = nn.Parameter(torch.zeros(2, dtype=torch.float64))
+
+    def fun() -> Tensor:
+        c = w.square().sum()
+        c.backward(retain_graph=True)  # type: ignore[no-untyped-call]
+        return c
+
+    def flat_and_writing() -> Tensor:
+        w.data.clamp_(max=0.25)
+        return 0 * w.sum()
+
+    stated = [ClosureConstraint(fun, None, 2.0), ClosureConstraint(flat_and_writing, -1.0)]
+    keywords = {"method": method, "constraints": stated, "options": {"maxiter": 20}}
+    optimizer = MinimizeWrapper([w], keywords)
+    optimizer.step(lambda: (w - 9).square().sum())
+    assert np.array_equal(w.detach().numpy(), optimizer.res.x)
+
+
+@pytest.mark.parametrize("method", ["SLSQP", "trust-constr"])
+def test_a_constraint_may_run_backward(method: str) -> None:
+    w = nn.Parameter(torch.zeros(2, dtype=torch.float64))
+
+    def fun() -> Tensor:
+        c = w.square().sum() + w.sum()
+        c.backward(retain_graph=True)  # type: ignore[no-untyped-call]
+        return c
+
+    keywords = {"method": method, "constraints": ClosureConstraint(fun, None, 2.0)}
+    MinimizeWrapper([w], keywords).step(lambda: (w - 9).square().sum())
+    assert w.grad is not None
+    assert torch.allclose(w.grad, 2 * (w.detach() - 9))

@@ -83,11 +83,12 @@ def test_the_wait_for_a_device_is_the_closures(monkeypatch: pytest.MonkeyPatch) 
     now = [0.0]
     monkeypatch.setattr(_profile, "perf_counter", lambda: now[0])
     profile = _profile.Profile()
+    profile.begin("closure")
     now[0] = 1.0
-    profile.charge("closure")
+    profile.begin("bridge")
     now[0] = 6.0
     profile.attribute("closure", 3.0)
-    profile.charge("bridge")
+    profile.stop()
     assert (profile.closure, profile.bridge, profile.total) == (4.0, 2.0, 6.0)
 
 

@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
-import pathlib
 import re
 from types import ModuleType
 
 import pytest
 import torch
+from example import load_example
 
 from pytorch_minimize._methods import METHODS
-
-EXAMPLE = pathlib.Path(__file__).parent.parent / "examples" / "digits.py"
 
 
 @pytest.fixture(scope="module")
 def digits() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("digits", EXAMPLE)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_example("digits")
 
 
 # The least loss of the logistic problem with seed 0: its gradient is below 1e-9 there.

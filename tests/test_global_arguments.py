@@ -50,6 +50,15 @@ def test_an_unknown_keyword(algorithm: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "algorithm", [row.name for row in ALGORITHMS.values() if "seed" in row.keywords]
+)
+def test_rng_and_its_older_name(algorithm: str) -> None:
+    instance = RASTRIGIN.instance(2)
+    with pytest.raises(ValueError, match="rng and seed say the same thing"):
+        MAKE[algorithm](instance.params, {}, keywords(algorithm) | {"rng": 1, "seed": 1})
+
+
+@pytest.mark.parametrize(
     ("algorithm", "name"),
     [(row.name, name) for row in ALGORITHMS.values() for name in row.elsewhere],
 )

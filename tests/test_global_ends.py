@@ -12,6 +12,7 @@ import pytest
 import torch
 from instance import Array, Instance
 from landscapes import STYBLINSKI_TANG
+from raiser import Abort, ClosureError, Raiser
 from scipy.optimize import OptimizeResult
 from searches import MAKE, QUICK
 from torch import Tensor
@@ -20,34 +21,6 @@ from pytorch_minimize._algorithms import ALGORITHMS
 
 ALL = list(ALGORITHMS)
 TOLD = [name for name, row in ALGORITHMS.items() if row.told]
-
-
-class ClosureError(Exception):
-    """One that no library knows."""
-
-
-class Abort(BaseException):
-    """One that `except Exception` does not catch."""
-
-
-class Closure:
-    """Runs an instance's closure, and remembers each loss and point."""
-
-    def __init__(self, instance: Instance, error: BaseException | None = None, at: int = 0) -> None:
-        self.instance, self.error, self.at = instance, error, at
-        self.evaluate = instance.closure(2)
-        self.seen: list[tuple[float, Array]] = []
-
-    def __call__(self) -> Tensor:
-        if len(self.seen) + 1 == self.at and self.error is not None:
-            raise self.error
-        loss = self.evaluate()
-        self.seen.append((loss.item(), self.instance.x))
-        return loss
-
-    @property
-    def best(self) -> Array:
-        return min(self.seen, key=lambda pair: pair[0])[1]
 
 
 def make(algorithm: str, instance: Instance, keywords: dict[str, Any], **run: Any) -> Any:
@@ -70,7 +43,7 @@ def test_the_model_is_at_the_point_that_the_callback_is_told(algorithm: str) -> 
         if len(ALGORITHMS[algorithm].told) == 3:  # the value besides
             assert more[0] == told[-1]
 
-    closure, plain_closure = Closure(instance), Closure(without)
+    closure, plain_closure = Raiser(instance, form=2), Raiser(without, form=2)
     optimizer = make(algorithm, instance, {"callback": callback})
     optimizer.step(closure)
     make(algorithm, without, {}).step(plain_closure)
@@ -140,7 +113,7 @@ def test_the_callback_ends_the_run_at_the_best_point(algorithm: str, how: str) -
             raise StopIteration
         return calls == 2
 
-    closure = Closure(instance)
+    closure = Raiser(instance, form=2)
     polish = {"polish": False} if ALGORITHMS[algorithm].polish else {}
     optimizer = make(algorithm, instance, {"callback": callback, **polish})
     loss = optimizer.step(closure)
@@ -169,7 +142,7 @@ def test_a_polish_is_carried_out_after_a_stop() -> None:
 @pytest.mark.parametrize("limit", [1, 7, 30])
 def test_max_evaluations(algorithm: str, limit: int) -> None:
     instance = QUICK[algorithm].instance()
-    closure = Closure(instance)
+    closure = Raiser(instance, form=2)
     optimizer = make(algorithm, instance, {}, max_evaluations=limit)
     loss = optimizer.step(closure)
     res = optimizer.res
@@ -182,7 +155,7 @@ def test_max_evaluations(algorithm: str, limit: int) -> None:
 @pytest.mark.parametrize("algorithm", ALL)
 def test_timeout(algorithm: str) -> None:
     instance = QUICK[algorithm].instance()
-    closure = Closure(instance)
+    closure = Raiser(instance, form=2)
     optimizer = make(algorithm, instance, {}, timeout=0.05)
 
     def slow() -> Tensor:
@@ -204,7 +177,7 @@ def test_the_exception_comes_out_and_the_best_point_stays(
 ) -> None:
     instance = QUICK[algorithm].instance()
     raised = error("stop here")
-    closure = Closure(instance, raised, at)
+    closure = Raiser(instance, raised, at, form=2)
     optimizer = make(algorithm, instance, {})
     with pytest.raises(error) as caught:
         optimizer.step(closure)
@@ -218,7 +191,7 @@ def test_the_exception_comes_out_and_the_best_point_stays(
 @pytest.mark.parametrize("algorithm", ALL)
 def test_ctrl_c(algorithm: str) -> None:
     instance = QUICK[algorithm].instance()
-    closure = Closure(instance)
+    closure = Raiser(instance, form=2)
 
     def interrupted() -> Tensor:
         if len(closure.seen) == 20:
@@ -239,7 +212,7 @@ def test_an_exception_in_the_callback_comes_out(algorithm: str) -> None:
     def callback(x: Array, *more: Any) -> None:
         raise raised
 
-    closure = Closure(instance)
+    closure = Raiser(instance, form=2)
     with pytest.raises(ClosureError) as caught:
         make(algorithm, instance, {"callback": callback}).step(closure)
     assert caught.value is raised
@@ -249,7 +222,7 @@ def test_an_exception_in_the_callback_comes_out(algorithm: str) -> None:
 @pytest.mark.parametrize("algorithm", ALL)
 def test_values_that_are_not_finite_are_survived(algorithm: str) -> None:
     instance = QUICK[algorithm].instance()
-    closure = Closure(instance)
+    closure = Raiser(instance, form=2)
 
     def sometimes() -> Tensor:
         loss = closure()

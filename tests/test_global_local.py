@@ -23,6 +23,13 @@ KEYWORDS: dict[str, dict[str, Any]] = {
     "shgo": {"bounds": BOUNDS, "n": 32, "sampling_method": "sobol"},
     "dual_annealing": {"bounds": BOUNDS, "maxiter": 20, "rng": 1, "polish": False},
 }
+SAMPLE: dict[str, dict[str, Any]] = {
+    "differential_evolution": {"rng": 0},
+    "shgo": {"n": 32, "sampling_method": "sobol"},
+    "dual_annealing": {"rng": 0, "maxiter": 30, "no_local_search": True, "polish": True},
+    "direct": {"maxfun": 300},
+    "brute": {"Ns": 8},
+}
 BOUNDED = [row.name for row in METHODS.values() if row.bounds]
 
 
@@ -77,7 +84,8 @@ def test_every_form_of_closure_walks_one_path(algorithm: str, form: int) -> None
     assert optimizer.res.success
 
 
-def test_sampled_points_record_no_graph() -> None:
+@pytest.mark.parametrize("algorithm", [name for name in MAKE if name != "basinhopping"])
+def test_sampled_points_record_no_graph(algorithm: str) -> None:
     instance = STYBLINSKI_TANG.instance(2)
     evaluate = instance.closure(2)
     graphs: list[bool] = []
@@ -87,11 +95,11 @@ def test_sampled_points_record_no_graph() -> None:
         graphs.append(loss.requires_grad)
         return loss
 
-    MAKE["shgo"](instance.params, {}, KEYWORDS["shgo"]).step(closure)
-    # The first run is where a closure shows whether it differentiates; the last are searches.
+    MAKE[algorithm](instance.params, {}, {"bounds": BOUNDS} | SAMPLE[algorithm]).step(closure)
+    # The first run is where a closure shows whether it differentiates; later ones are searches.
     assert graphs[0]
     assert not any(graphs[1:32])
-    assert graphs[-1]
+    assert any(graphs[32:]) == (algorithm not in ("direct", "brute"))
 
 
 def test_a_loss_that_differentiates_keeps_its_graph() -> None:
@@ -178,6 +186,26 @@ def test_bounds_that_do_not_meet_are_refused(algorithm: str) -> None:
     instance = STYBLINSKI_TANG.instance(2)
     with pytest.raises(ValueError, match=r"minimizer_args.*parameter 1 of group 0 has 7.0 and 9.0"):
         MAKE[algorithm](instance.params, args, KEYWORDS[algorithm])
+
+
+@pytest.mark.parametrize("algorithm", KEYWORDS)
+def test_the_local_minimisers_own_callback(algorithm: str, searches: list[Any]) -> None:
+    """It sees the model at the local iterate, and ends one local search, not the run."""
+    instance = STYBLINSKI_TANG.instance(2)
+    told = 0
+
+    def callback(intermediate_result: scipy.optimize.OptimizeResult) -> None:
+        nonlocal told
+        told += 1
+        assert np.array_equal(instance.x, intermediate_result.x)
+        assert instance.fun(instance.x) == intermediate_result.fun
+        raise StopIteration
+
+    optimizer = run(algorithm, instance, {"method": "BFGS", "callback": callback})
+    assert told == len([result for _, result in searches if result.nit]) > 1
+    assert all(result.nit <= 1 for _, result in searches)
+    assert optimizer.res.get("status") != 99
+    assert np.array_equal(instance.x, optimizer.res.x)
 
 
 def test_hops_by_finite_differences_on_request() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -206,3 +207,46 @@ def test_a_constrained_run_that_is_cut_short_ends_at_a_feasible_point() -> None:
     optimizer.step(closure)
     assert optimizer.res.status == 102
     assert x.sum().item() <= 1.0 + 1e-6
+
+
+@pytest.mark.parametrize("polish", [True, False])
+def test_evolution_that_finds_no_feasible_point(polish: bool) -> None:
+    x, closure = bowl()
+    keywords: dict[str, Any] = {"bounds": [(-3.0, 3.0)] * 2, "rng": 0, "maxiter": 5}
+    keywords |= {"constraints": ClosureConstraint(lambda: x.sum(), 50.0), "polish": polish}
+    optimizer = DifferentialEvolutionWrapper([x], keywords)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Singular Jacobian", UserWarning)  # trust-constr's
+        optimizer.step(closure)
+    assert not optimizer.res.success
+    assert "MAXCV" in optimizer.res.message
+    assert optimizer.res.fun == np.inf
+    assert x.sum().item() > 5.0  # as near as the box allows
+    assert np.array_equal(x.detach().numpy(), optimizer.res.x)
+
+
+@pytest.mark.parametrize("sampling", ["simplicial", "sobol"])
+def test_shgo_that_finds_no_feasible_point_stays_at_the_start(sampling: str) -> None:
+    """scipy's own x is None then."""
+    x, closure = bowl()
+    start = x.detach().clone()
+    keywords = {"bounds": [(-3.0, 3.0)] * 2, "n": 12, "sampling_method": sampling}
+    constraint = ClosureConstraint(lambda: x.sum(), 50.0)
+    optimizer = SHGOWrapper([x], {}, keywords | {"constraints": constraint})
+    loss = optimizer.step(closure)
+    assert torch.equal(x, start)
+    assert np.array_equal(optimizer.res.x, start.numpy())
+    assert loss.item() == np.inf
+    assert not optimizer.res.success
+    assert "feasible" in optimizer.res.message
+
+
+def test_constraints_that_are_not_understood() -> None:
+    x, _ = bowl()
+    keywords: dict[str, Any] = {"bounds": [(-3.0, 3.0)] * 2}
+    positive: dict[str, Any] = {"type": "ineq", "fun": lambda v: v}
+    with pytest.raises(ValueError, match="differential_evolution takes no dicts"):
+        DifferentialEvolutionWrapper([x], keywords | {"constraints": [positive]})
+    for make in (DifferentialEvolutionWrapper, lambda p, k: SHGOWrapper(p, {}, k)):
+        with pytest.raises(TypeError, match=r"expected ClosureConstraint, .*got 5"):
+            make([x], keywords | {"constraints": 5})

@@ -135,6 +135,25 @@ def test_a_checkpoint_is_of_the_best_point_so_far(algorithm: str, tmp_path: Path
     assert len(losses) == 40
 
 
+@pytest.mark.parametrize("algorithm", ALL)
+def test_progress_is_shown_and_changes_nothing(
+    algorithm: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    search = QUICK[algorithm]
+    instance, twin = search.instance(), search.instance()
+    local = (search.local,) if ALGORITHMS[algorithm].local is not None else ()
+    quiet = search.optimizer(twin)
+    loud = type(quiet)(instance.params, *local, search.all_keywords, progress=True)
+    loud.step(instance.closure(2))
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "it/s" in err
+    assert "loss" in err
+    quiet.step(twin.closure(2))
+    assert np.array_equal(instance.x, twin.x)
+    assert loud.profile.counts == quiet.profile.counts
+
+
 def test_the_representation_names_what_was_given() -> None:
     instance = RASTRIGIN.instance(2)
     optimizer = MAKE["basinhopping"](instance.params, {"method": "CG"}, {"niter": 7})

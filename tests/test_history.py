@@ -13,6 +13,7 @@ import pytest
 from instance import Instance
 from problems import rosenbrock
 
+from pytorch_minimize._history import History
 from pytorch_minimize.optim import MinimizeWrapper
 
 
@@ -98,3 +99,33 @@ def test_one_line_at_the_start_and_one_at_the_end(caplog: pytest.LogCaptureFixtu
     for part in ("BFGS", "5 variables", "float64", "cpu", "Bridge"):
         assert part in start
     assert f"nfev={optimizer.res.nfev}" in end
+
+
+def test_one_line_at_the_end_of_a_run_that_raised(caplog: pytest.LogCaptureFixture) -> None:
+    instance = rosenbrock()
+    optimizer = MinimizeWrapper(instance.params, {"method": "BFGS"})
+    with caplog.at_level(logging.INFO, "pytorch_minimize"), pytest.raises(ZeroDivisionError):
+        optimizer.step(lambda: 1 / 0)
+    start, end = [record.getMessage() for record in caplog.records]
+    assert "5 variables" in start
+    assert "BFGS: ended by ZeroDivisionError" in end
+
+
+@pytest.mark.parametrize("rows", [0, 1, 40])
+def test_plot_shows_single_iterations(rows: int) -> None:
+    pytest.importorskip("matplotlib", reason="the extra 'plot' is not installed")
+    history = History()
+    history.begin_segment()
+    for k in range(rows):
+        history.append(loss=1.0, grad_norm=1.0, step_length=1.0, evaluations=k, seconds=0.1)
+    lines = [axes.lines[0] for axes in history.plot().axes]
+    assert [len(line.get_xdata()) for line in lines] == [rows, rows]
+    assert {line.get_marker() for line in lines} == ({""} if rows == 40 else {"."})
+
+
+def test_progress_of_a_step_without_iterations(capsys: pytest.CaptureFixture[str]) -> None:
+    instance, optimizer = minimised(progress=True)
+    capsys.readouterr()
+    optimizer.step(instance.closure(1))
+    assert optimizer.res.nit == 0
+    assert f"0it [00:00, ?it/s, loss {optimizer.res.fun:.6g}," in capsys.readouterr().err

@@ -8,43 +8,15 @@ import weakref
 
 import numpy as np
 import pytest
-from instance import Array, Closure, Instance
+from instance import Array
 from methods import ALL, CAPPED, arguments
 from problems import himmelblau, rosenbrock
+from raiser import Abort, ClosureError, Raiser
 from torch import Tensor
 
 from pytorch_minimize.optim import MinimizeWrapper
 
-
-class ClosureError(Exception):
-    """One that no library knows."""
-
-
-class Abort(BaseException):
-    """One that `except Exception` does not catch."""
-
-
 ERRORS = (ClosureError, Abort, ZeroDivisionError, StopIteration, KeyboardInterrupt)
-
-
-class Raiser:
-    """A closure that raises `error` in call `at`, and remembers each loss and point before."""
-
-    def __init__(self, instance: Instance, error: BaseException, at: int, form: int = 1) -> None:
-        self.instance, self.error, self.at = instance, error, at
-        self.evaluate: Closure = instance.closure(form)
-        self.seen: list[tuple[float, Array]] = []
-
-    def __call__(self) -> Tensor:
-        if len(self.seen) + 1 == self.at:
-            raise self.error
-        loss = self.evaluate()
-        self.seen.append((loss.item(), self.instance.x))
-        return loss
-
-    @property
-    def best(self) -> Array:
-        return min(self.seen, key=lambda pair: pair[0])[1]
 
 
 @pytest.mark.parametrize("form", [1, 2])
@@ -73,7 +45,7 @@ def test_raised_at_once(method: str) -> None:
     instance = rosenbrock()
     optimizer = MinimizeWrapper(instance.params, arguments(method))
     with pytest.raises(ClosureError):
-        optimizer.step(Raiser(instance, ClosureError(), at=1))
+        optimizer.step(Raiser(instance, ClosureError(), at=1, form=1))
     assert np.array_equal(instance.x, instance.x0)
 
 
@@ -104,7 +76,7 @@ def test_raised_in_a_callback(method: str) -> None:
         raise raised
 
     optimizer = MinimizeWrapper(instance.params, arguments(method, callback=callback))
-    recorder = Raiser(instance, ClosureError(), at=10_000)
+    recorder = Raiser(instance, ClosureError(), at=10_000, form=1)
     with pytest.raises(ClosureError) as caught:
         optimizer.step(recorder)
     assert caught.value is raised
@@ -132,7 +104,7 @@ def test_res_of_an_earlier_step_is_not_mistaken_for_the_cut_one() -> None:
     optimizer.step(instance.closure(1))
     earlier = optimizer.res
     with pytest.raises(ClosureError):
-        optimizer.step(Raiser(instance, ClosureError(), at=3))
+        optimizer.step(Raiser(instance, ClosureError(), at=3, form=1))
     assert getattr(optimizer, "res", None) is None or optimizer.res is earlier
 
 
@@ -140,8 +112,8 @@ def test_nothing_of_the_closure_is_kept() -> None:
     """A step must not keep the model's graph, or the closure, alive after it ends."""
     instance = rosenbrock()
     optimizer = MinimizeWrapper(instance.params, {"method": "BFGS"})
-    whole = Raiser(instance, ClosureError(), at=10_000)
-    cut = Raiser(instance, ClosureError(), at=1)
+    whole = Raiser(instance, ClosureError(), at=10_000, form=1)
+    cut = Raiser(instance, ClosureError(), at=1, form=1)
     optimizer.step(whole)
     with pytest.raises(ClosureError):
         optimizer.step(cut)

@@ -14,7 +14,7 @@ from problems import quadratic, rosenbrock
 from torch import Tensor
 
 from pytorch_minimize._methods import METHODS
-from pytorch_minimize.optim import MinimizeWrapper
+from pytorch_minimize.optim import ClosureConstraint, MinimizeWrapper
 
 ALL = [row.name for row in METHODS.values()]
 
@@ -53,6 +53,7 @@ def test_max_evaluations(method: str) -> None:
     optimizer.step(recorder)
     assert len(recorder.seen) - optimizer.profile.counts.get("reload", 0) == 9
     assert (optimizer.res.status, optimizer.res.success) == (102, False)
+    assert optimizer.res.nfev == 9
     assert_at_best(optimizer, instance, recorder)
 
 
@@ -117,6 +118,9 @@ def test_a_second_step_at_the_solution_is_silent(make: Any) -> None:
         ("rtol", -1.0),
         ("progress", 1),
         ("checkpoint", "file"),
+        ("checkpoint", ("file", float("nan"))),
+        ("max_evaluations", True),
+        ("timeout", float("nan")),
         ("warm_start", 1),
         ("nonfinite", "ignore"),
         ("scipy_blas_threads", 0),
@@ -130,3 +134,32 @@ def test_settings_that_are_not_understood(name: str, value: Any) -> None:
 def test_unknown_settings_are_refused_by_name() -> None:
     with pytest.raises(TypeError, match=r"timeout.*\['time_out'\]"):
         MinimizeWrapper([torch.zeros(2, requires_grad=True)], {}, time_out=1)  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize("method", ["COBYLA", "COBYQA", "trust-constr"])
+def test_rtol_takes_no_infeasible_point_for_success(method: str) -> None:
+    """From the unconstrained minimum the loss has to rise."""
+    w = torch.nn.Parameter(torch.full((6,), 0.1, dtype=torch.float64))
+    shell = ClosureConstraint(lambda: w.square().sum(), 40.0, 40.0)
+    optimizer = MinimizeWrapper([w], {"method": method, "constraints": shell}, rtol=1e-2)
+    optimizer.step(lambda: 1 + (w - 0.1).square().sum())
+    assert optimizer.res.success
+    assert w.square().sum().item() == pytest.approx(40.0, abs=1e-4)
+
+
+@pytest.mark.parametrize("name", ["timeout", "rtol"])
+def test_numbers_of_numpy_are_numbers(name: str) -> None:
+    instance = quadratic()
+    keywords: dict[str, Any] = {name: np.float32(100.0), "max_evaluations": np.int64(3)}
+    optimizer = MinimizeWrapper(instance.params, {}, **keywords)
+    optimizer.step(instance.closure(2))
+    assert optimizer.res.status == 102
+
+
+@pytest.mark.parametrize("method", ["Nelder-Mead", "COBYLA", "L-BFGS-B", "trust-krylov"])
+def test_one_evaluation_at_least(method: str) -> None:
+    instance = rosenbrock()
+    optimizer = MinimizeWrapper(instance.params, {"method": method}, timeout=1e-9)
+    loss = optimizer.step(instance.closure(1))
+    assert loss.item() == instance.fun(instance.x0)
+    assert (optimizer.res.status, optimizer.res.nfev) == (101, 1)

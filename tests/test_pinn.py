@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
 import pathlib
 import re
 from types import ModuleType
 
 import pytest
 import torch
+from example import load_example
 
 pytest.importorskip("matplotlib", reason="the extra 'plot' is not installed")
-EXAMPLE = pathlib.Path(__file__).parent.parent / "examples" / "pinn.py"
 
 
 @pytest.fixture(scope="module")
 def pinn() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("pinn", EXAMPLE)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_example("pinn")
 
 
 def test_the_equation(pinn: ModuleType) -> None:

@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-README = (pathlib.Path(__file__).parent.parent / "README.md").read_text()
+ROOT = pathlib.Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
 
 
 class Model(nn.Module):
@@ -22,6 +23,13 @@ class Model(nn.Module):
     def forward(self, points: Tensor) -> Tensor:
         result: Tensor = self.body(points) + self.log_noise.exp()
         return result
+
+
+def test_every_picture_is_there() -> None:
+    pictures = re.findall(r"!\[[^]]+\]\((.+?)\)", README)
+    assert len(pictures) >= 7
+    for picture in pictures:
+        assert (ROOT / picture).read_bytes().startswith(b"\x89PNG")
 
 
 def example(heading: str, names: dict[str, Any]) -> None:
@@ -54,6 +62,15 @@ def test_bounds_and_constraints(names: dict[str, Any]) -> None:
     assert model(names["corners"]).abs().item() < 1e-6
     assert model.body.weight.square().sum().item() < 4.0
     assert model.log_noise.item() >= -6.0
+
+
+def test_global_optimisers(names: dict[str, Any]) -> None:
+    example("Global optimisers", names)
+    optimizer = names["optimizer"]
+    assert optimizer.res.success
+    assert optimizer.res.fun < 1e-4
+    assert optimizer.profile.counts["vectorized"] > 1
+    assert -6.0 <= names["model"].log_noise.item() <= 0.0
 
 
 def test_see_stop_and_resume(

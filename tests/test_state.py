@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 import signal
 import subprocess
 import sys
@@ -11,10 +13,23 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from methods import CAPPED
 from problems import rosenbrock
 from torch import Tensor
 
 from pytorch_minimize.optim import MinimizeWrapper
+
+
+def python(script: str, *arguments: str) -> str:
+    """What a script prints in a fresh process."""
+    return subprocess.run(
+        [sys.executable, "-c", script, *arguments],
+        cwd=Path(__file__).parent,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    ).stdout
 
 
 def test_a_restored_optimizer_goes_on_from_the_best_point() -> None:
@@ -170,3 +185,194 @@ def test_segments_whose_closure_changes() -> None:
         weights.pop()
     assert len(optimizer.history.segments) == 3
     assert optimizer.res.fun < 1e-8
+
+
+@pytest.mark.parametrize("method", ["Nelder-Mead", "COBYLA", "L-BFGS-B", "trust-krylov"])
+def test_a_disk_that_fills_up_does_not_end_the_run(
+    method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    instance, without = rosenbrock(), rosenbrock()
+    file = tmp_path / "run.pt"
+    options = {"method": method, "options": CAPPED.get(method, {})}
+    writes, fsync = [], os.fsync
+
+    def fills_up(descriptor: int) -> None:
+        writes.append(1)
+        if len(writes) > 3:
+            raise OSError(28, "No space left on device")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fills_up)
+    optimizer = MinimizeWrapper(instance.params, options, checkpoint=(file, 0))
+    with pytest.warns(RuntimeWarning, match=r"checkpoint: writing.*No space left.*the run goes on"):
+        optimizer.step(instance.closure(1))
+    MinimizeWrapper(without.params, options).step(without.closure(1))
+    assert np.array_equal(instance.x, without.x)
+    assert list(tmp_path.iterdir()) == [file]
+    assert torch.load(file)["run"]["loss"] <= without.fun(without.x0)
+
+
+def test_an_interrupt_while_a_checkpoint_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    instance = rosenbrock()
+    targets: list[Any] = []
+
+    def interrupted(state: Any, to: Any) -> None:
+        targets.append(to)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(torch, "save", interrupted)
+    optimizer = MinimizeWrapper(instance.params, {}, checkpoint=(tmp_path / "run.pt", 0))
+    with pytest.raises(KeyboardInterrupt):
+        optimizer.step(instance.closure(1))
+    assert instance.fun(instance.x) <= instance.fun(instance.x0)
+    assert list(tmp_path.iterdir()) == []
+    # torch's writer ends the process where it finds its file closed; this one stays open.
+    assert [(type(to), to.closed) for to in targets] == [(io.BytesIO, False)]
+
+
+@pytest.mark.parametrize("path", ["folder", os.devnull])
+def test_what_is_no_file_is_not_replaced(path: str, tmp_path: Path) -> None:
+    instance = rosenbrock()
+    (tmp_path / "folder").mkdir()
+    optimizer = MinimizeWrapper(instance.params, {}, checkpoint=(tmp_path / path, 1.0))
+    with pytest.raises(FileExistsError, match="checkpoint"):
+        optimizer.step(lambda: pytest.fail("the closure ran"))
+
+
+def test_a_checkpoint_stays_where_it_was_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A changed working directory does not move it, and a link is followed."""
+    instance = rosenbrock()
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (tmp_path / "latest.pt").symlink_to(elsewhere / "run.pt")
+    monkeypatch.chdir(tmp_path)
+
+    def closure() -> Tensor:
+        monkeypatch.chdir(elsewhere)
+        return instance.closure(1)()
+
+    MinimizeWrapper(instance.params, {}, checkpoint=("latest.pt", 0)).step(closure)
+    assert (tmp_path / "latest.pt").is_symlink()
+    assert list(elsewhere.iterdir()) == [elsewhere / "run.pt"]
+
+
+NUMPYS: list[tuple[str, dict[str, Any]]] = [
+    ("BFGS", {"maxiter": np.int64(7), "gtol": np.float64(1e-9), "hess_inv0": np.eye(5)}),
+    ("Nelder-Mead", {"initial_simplex": np.eye(6, 5), "maxfev": 60}),
+    ("L-BFGS-B", {"ftol": np.float32(1e-9), "workers": map}),
+]
+
+
+@pytest.mark.parametrize(("method", "options"), NUMPYS)
+def test_options_of_numpy_are_saved_and_restored(
+    method: str, options: dict[str, Any], tmp_path: Path
+) -> None:
+    first, second = rosenbrock(), rosenbrock()
+    callables = {name: value for name, value in options.items() if callable(value)}
+    bounds = (np.array(-9.0), np.float64(9.0)) if method == "L-BFGS-B" else None
+    groups = [{"params": first.params, "bounds": bounds}]
+    optimizer = MinimizeWrapper(
+        groups,
+        {"method": method, "options": options, "tol": np.float64(1e-9)},
+        timeout=np.float64(60),
+    )
+    torch.save(optimizer.state_dict(), tmp_path / "state.pt")
+    other = MinimizeWrapper(second.params, {"method": method, "options": callables})
+    other.load_state_dict(torch.load(tmp_path / "state.pt"))
+    optimizer.step(first.closure(1))
+    other.step(second.closure(1))
+    assert (other.res.nfev, other.res.nit) == (optimizer.res.nfev, optimizer.res.nit)
+    assert np.array_equal(second.x, first.x)
+
+
+def test_a_state_that_does_not_fit_changes_nothing() -> None:
+    instance = rosenbrock()
+    optimizer = MinimizeWrapper(instance.params, {"method": "BFGS"}, rtol=0.5)
+    optimizer.step(instance.closure(1))
+    saved = optimizer.state_dict()
+    bounded = MinimizeWrapper(
+        rosenbrock().params, {"method": "TNC", "bounds": [(-9, 9)] * 5}, max_evaluations=3
+    )
+    transposed = [torch.zeros((*p.shape, 1), requires_grad=True) for p in instance.params]
+    other = MinimizeWrapper(transposed, {"method": "CG"}, max_evaluations=3)
+    for target, message in ((bounded, "BFGS takes no bounds"), (other, r"shape .* the saved one")):
+        before = repr(target), target._settings
+        with pytest.raises(ValueError, match=message):
+            target.load_state_dict(saved)
+        assert (repr(target), target._settings) == before
+        assert not target.state
+        assert len(target.history) == 0
+
+
+def test_a_state_restored_in_a_fresh_process(tmp_path: Path) -> None:
+    instance = rosenbrock()
+    file = tmp_path / "run.pt"
+    MinimizeWrapper(instance.params, {"method": "CG"}, checkpoint=(file, 0)).step(
+        instance.closure(1)
+    )
+    script = (
+        "import sys, torch\n"
+        "from problems import rosenbrock\n"
+        "from pytorch_minimize.optim import MinimizeWrapper\n"
+        "instance = rosenbrock(torch.float32)\n"
+        "optimizer = MinimizeWrapper(instance.params, {'method': 'Powell'}, max_evaluations=1)\n"
+        "optimizer.load_state_dict(torch.load(sys.argv[1], weights_only=True))\n"
+        "optimizer.step(instance.closure(2))\n"
+        "print(optimizer, len(optimizer.history.segments), optimizer.res.fun)\n"
+    )
+    printed = python(script, str(file))
+    assert printed.startswith("MinimizeWrapper(method=CG)")
+    segments, loss = printed.split()[-2:]
+    assert int(segments) == 2
+    assert float(loss) < 1e-6
+
+
+def test_a_warm_start_is_not_for_other_variables() -> None:
+    a, b = (torch.nn.Parameter(torch.tensor([v], dtype=torch.float64)) for v in (-1.2, 1.0))
+
+    def closure() -> Tensor:
+        return ((1 - a) ** 2 + 100 * (b - a * a) ** 2).sum()
+
+    optimizer = MinimizeWrapper([a, b], {"method": "BFGS"}, warm_start=True)
+    b.requires_grad_(False)
+    optimizer.step(closure)
+    assert optimizer._hess_inv is not None
+    b.requires_grad_(True)
+    a.requires_grad_(False)
+    cold = MinimizeWrapper([c := b.detach().clone().requires_grad_()], {"method": "BFGS"})
+    fixed = a.detach()
+    cold.step(lambda: ((1 - fixed) ** 2 + 100 * (c - fixed * fixed) ** 2).sum())
+    optimizer.step(closure)
+    assert optimizer.res.nfev == cold.res.nfev
+
+
+def test_a_killed_run_counts_on(tmp_path: Path) -> None:
+    """What a checkpoint holds of a run that goes on, and of one that has ended."""
+    first, second = rosenbrock(), rosenbrock()
+    file = tmp_path / "run.pt"
+    optimizer = MinimizeWrapper(first.params, {"method": "CG"}, checkpoint=(file, 0))
+    runs, states = [], []
+
+    def closure() -> Tensor:
+        if runs:
+            states.append(torch.load(file)["run"]["history"])
+        runs.append(1)
+        return first.closure(1)()
+
+    optimizer.step(closure)
+    optimizer.step(closure)
+    assert [state["evaluations"] for state in states[:9]] == list(range(1, 10))
+    other = MinimizeWrapper(second.params, {"method": "CG"})
+    saved = torch.load(file)
+    other.load_state_dict(saved)
+    assert saved["run"]["history"]["evaluations"] == len(runs)
+    second_start = len(other.history)
+    other.load_state_dict(saved | {"state": {}})
+    other.step(second.closure(1))
+    assert other.history.evaluations[second_start] > len(runs)
+    assert (np.diff(other.history.evaluations) > 0).all()
+    assert (np.diff(other.history.seconds) > 0).all()

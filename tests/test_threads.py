@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,6 +16,8 @@ from problems import himmelblau
 from scipy.optimize import OptimizeResult
 from torch import Tensor
 
+from pytorch_minimize._bridge import native
+from pytorch_minimize._threads import ScipyBlasThreads, _limit, _SlowLimit
 from pytorch_minimize.optim import MinimizeWrapper
 
 USERS = 3
@@ -128,3 +132,66 @@ def test_libraries_are_looked_up_once_a_process(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(threadpoolctl.ThreadpoolController, "__init__", refuse)
     instance = himmelblau()
     MinimizeWrapper(instance.params, {"method": "BFGS"}).step(instance.closure(1))
+
+
+class Pool:
+    """Stands in for a library of threadpoolctl's; OpenBLAS's two functions are its own."""
+
+    def __init__(self) -> None:
+        self.number = USERS
+        self.get = ctypes.CFUNCTYPE(ctypes.c_int)(lambda: self.number)
+        self.set = ctypes.CFUNCTYPE(None, ctypes.c_int)(self.set_num_threads)
+
+    def get_num_threads(self) -> int:
+        return self.number
+
+    def set_num_threads(self, number: int) -> None:
+        self.number = number
+
+
+@pytest.mark.parametrize("exported", [True, False])
+def test_several_holders_share_the_libraries(exported: bool) -> None:
+    pools: Any = [Pool(), Pool()]
+    for pool in pools:
+        names = {"openblas_get_num_threads": pool.get, "openblas_set_num_threads": pool.set}
+        pool.dynlib = SimpleNamespace(**(names if exported else {}))
+    limit = _limit(pools)
+    assert isinstance(limit, _SlowLimit) is not (exported and native is not None)
+    for act, expected in [
+        (lambda: limit.hold(0, 2), 2),
+        (lambda: limit.hold(1, 1), 2),
+        (lambda: limit.hold(1, 1), 2),  # again, after a release that was interrupted
+        (lambda: limit.release(0), 2),
+        (lambda: limit.release(1), USERS),
+        (lambda: limit.release(1), USERS),
+        (lambda: limit.hold(1, 1), 1),
+        (lambda: limit.release(1), USERS),
+    ]:
+        act()
+        assert [pool.number for pool in pools] == [expected, expected]
+
+
+@pytest.mark.parametrize("at", [1, 2, 3])
+def test_an_interrupt_beside_the_closure_leaves_the_next_run_held(
+    monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    """Ctrl-C comes when the user's setting was just given back, before the closure began."""
+    before, calls, release = threads(), 0, ScipyBlasThreads.release
+
+    def interrupted(self: ScipyBlasThreads) -> None:
+        nonlocal calls
+        release(self)
+        calls += 1
+        if calls == at:
+            raise KeyboardInterrupt
+
+    watch = Watch()
+    with monkeypatch.context() as patch:
+        patch.setattr(ScipyBlasThreads, "release", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            watch.run()
+    assert threads() == before
+    watch = Watch()
+    watch.run()
+    assert all(seen["scipy"] == 1 for seen in watch.solver)
+    assert threads() == before

@@ -114,6 +114,22 @@ def test_vectorize_in_the_optimizers_order_and_in_chunks() -> None:
         vectorize(model, loss, params=[model.bias, torch.zeros(1)])
 
 
+def test_values_in_another_order_than_vectorize_was_told() -> None:
+    model = nn.Linear(2, 1)
+    inputs = torch.ones(3, 2)
+    optimizer = DifferentialEvolutionWrapper(
+        [{"params": [model.bias, model.weight], "bounds": (-1.0, 1.0)}], {"rng": 0}
+    )
+    start = [p.detach().clone() for p in model.parameters()]
+    message = r"shapes \[\(1, 2\), \(1,\)\], got \[\(1,\), \(1, 2\)\]. Give params="
+    with pytest.raises(ValueError, match=message):
+        optimizer.step(
+            lambda: model(inputs).square().sum(),
+            vectorized=vectorize(model, lambda m: m(inputs).square().sum()),
+        )
+    assert all(torch.equal(p, old) for p, old in zip(model.parameters(), start, strict=True))
+
+
 def test_each_stacked_tensor_is_like_its_parameter() -> None:
     params = [
         torch.zeros(2, dtype=torch.float32),
@@ -132,6 +148,25 @@ def step(instance: Instance, vectorized: Any, **more: Any) -> Any:
     optimizer = DifferentialEvolutionWrapper(instance.params, KEYWORDS | more)
     optimizer.step(instance.closure(2), vectorized=vectorized)
     return optimizer
+
+
+def test_values_may_be_written_into() -> None:
+    """The points that scipy and the best one are kept from are others."""
+
+    def in_place(stacked: list[Tensor]) -> Tensor:
+        values = losses()(stacked)
+        for tensor in stacked:
+            tensor.fill_(7.0)
+        return values
+
+    results = []
+    for vectorized in (losses(), in_place):
+        instance = RASTRIGIN.instance(3)
+        optimizer = DifferentialEvolutionWrapper(instance.params, KEYWORDS, max_evaluations=100)
+        optimizer.step(instance.closure(2), vectorized=vectorized)
+        assert instance.fun(instance.x) == optimizer.res.fun
+        results.append(optimizer.res.x)
+    assert np.array_equal(*results)
 
 
 def test_losses_that_disagree_with_the_closure() -> None:
@@ -178,6 +213,40 @@ def test_limits_are_looked_at_before_each_batch() -> None:
     assert optimizer.res.status == 102
     assert optimizer.profile.counts["points"] == 72  # three batches of 24
     assert optimizer.res.fun == instance.fun(instance.x)
+
+
+def test_the_callback_sees_the_model_at_the_best_point_and_ends_the_run() -> None:
+    instance = RASTRIGIN.instance(3)
+    told: list[float] = []
+
+    def callback(x: Any, convergence: float) -> bool:
+        assert np.array_equal(instance.x, x)
+        told.append(instance.fun(x))
+        return len(told) == 3
+
+    optimizer = step(instance, losses(), callback=callback, polish=False)
+    res = optimizer.res
+    assert (len(told), res.status) == (3, 99)
+    assert res.fun == told[-1] == instance.fun(instance.x)
+    assert np.array_equal(instance.x, res.x)
+
+
+@pytest.mark.parametrize("error", [ValueError, TypeError, StopIteration, KeyboardInterrupt])
+def test_errors_that_scipy_makes_something_else_of(error: type[BaseException]) -> None:
+    instance = RASTRIGIN.instance(3)
+    raised, calls = error("mine"), 0
+
+    def failing(stacked: list[Tensor]) -> Tensor:
+        nonlocal calls
+        calls += 1
+        if calls == 5:
+            raise raised
+        return losses()(stacked)
+
+    with pytest.raises(error) as caught:
+        step(instance, failing)
+    assert caught.value is raised
+    assert instance.fun(instance.x) <= instance.fun(instance.x0)
 
 
 def test_points_that_are_not_finite() -> None:

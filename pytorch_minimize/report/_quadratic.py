@@ -8,10 +8,13 @@ import numpy as np
 import scipy.optimize
 import threadpoolctl
 import torch
-from _straightforward import Array
 from torch import Tensor, nn
 
 from pytorch_minimize.optim import MinimizeWrapper
+
+from ._straightforward import Array
+
+__all__ = ["Quadratic", "Replay"]
 
 
 class Quadratic:

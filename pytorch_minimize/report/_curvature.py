@@ -2,23 +2,16 @@
 
 Products by the kept graph, by replay, by the same double backward in plain Python, and by
 torch.autograd.functional; all of a row in one run, in turn.
-
-    python bench/curvature.py [--json bench/results/curvature.json] [--repeats 30]
 """
 
 from __future__ import annotations
 
-import argparse
-import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from _report import headline, interleaved, table, write
-from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
@@ -29,6 +22,11 @@ from pytorch_minimize._double_backward import identity_rows, symmetrise
 from pytorch_minimize._hessian_operator import PythonHessianOperator
 from pytorch_minimize._profile import Profile
 from pytorch_minimize._settings import Settings, Strategy
+
+from ._problems import chain, digits
+from ._timing import interleaved
+
+__all__ = ["dense", "memory", "products"]
 
 MICRO_BATCHES = 16
 WAYS = ("graph", "replay", "python", "vhp", "hvp")
@@ -56,7 +54,8 @@ class Model:
         else:
             outputs = self.net(self.inputs[rows])
         if self.targets.is_floating_point():
-            return (outputs - self.targets[rows]).square().sum() / len(self.inputs)
+            summed: Tensor = (outputs - self.targets[rows]).square().sum()
+            return summed / len(self.inputs)
         summed = nn.functional.cross_entropy(outputs, self.targets[rows], reduction="sum")
         return summed / len(self.inputs)
 
@@ -81,19 +80,9 @@ class Model:
         return curvature
 
 
-def chain(widths: Iterable[int]) -> nn.Module:
-    """Linear and tanh layers in turn, linear at the end."""
-    widths = list(widths)
-    layers: list[nn.Module] = []
-    for narrow, wide in itertools.pairwise(widths):
-        layers += [nn.Linear(narrow, wide), nn.Tanh()]
-    return nn.Sequential(*layers[:-1])
-
-
 def make_models(dtype: torch.dtype) -> list[Model]:
     torch.manual_seed(0)
-    pixels, labels = load_digits(return_X_y=True)
-    inputs, targets = torch.tensor(pixels / 16, dtype=dtype), torch.tensor(labels)
+    inputs, targets = digits(dtype)
     noise = torch.randn(200, 32, dtype=dtype)
     return [
         Model("logistic", nn.Linear(64, 10).to(dtype), inputs, targets),
@@ -170,9 +159,12 @@ def measure_memory(model: Model) -> dict[str, Any]:
     bridge = make_bridge(model.params)
     v = np.random.default_rng(0).standard_normal(bridge.numel)
     one = ClosureRunner(model.closure(1, MICRO_BATCHES), bridge)
-    product_of_one = model.curvature("replay", count=1, total=MICRO_BATCHES)
-    replayed = model.curvature("replay", count=MICRO_BATCHES, total=MICRO_BATCHES)
     kept = model.curvature("graph", count=MICRO_BATCHES, total=MICRO_BATCHES)
+
+    def replay(batches: int) -> Callable[[], object]:
+        # Made here: it compares the gradient that is left in .grad with the one it replays.
+        curvature = model.curvature("replay", count=batches, total=MICRO_BATCHES)
+        return lambda: curvature.product(v)
 
     def graph() -> None:
         kept.drop()
@@ -184,29 +176,26 @@ def measure_memory(model: Model) -> dict[str, Any]:
         "parameters MB": sum(p.nbytes for p in model.params) / 1e6,
         "data MB": model.inputs.nbytes / 1e6,
         "gradient of one": peak_megabytes(one.value_and_gradient),
-        "replay of one": peak_megabytes(lambda: product_of_one.product(v)),
-        f"replay of {MICRO_BATCHES}": peak_megabytes(lambda: replayed.product(v)),
+        "replay of one": peak_megabytes(replay(1)),
+        f"replay of {MICRO_BATCHES}": peak_megabytes(replay(MICRO_BATCHES)),
         f"graph of {MICRO_BATCHES}": peak_megabytes(graph),
     }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", type=Path, default=Path("bench/results/curvature.json"))
-    parser.add_argument("--repeats", type=int, default=30)
-    parser.add_argument("--dtype", default="float32", choices=("float32", "float64"))
-    arguments = parser.parse_args()
-    models = make_models(getattr(torch, arguments.dtype))
-
-    print(headline())
-    products = [measure_products(model, arguments.repeats) for model in models]
-    print(f"One product, in gradients ({arguments.dtype})\n{table(products)}\n")
-    dense = [measure_dense(models[0], max(3, arguments.repeats // 10))]
-    print(f"Dense Hessian\n{table(dense)}\n")
-    memory = [measure_memory(model) for model in models]
-    print(f"Peak of tensors in {MICRO_BATCHES} micro-batches, MB\n{table(memory)}")
-    write(arguments.json, [*products, *dense, *memory])
+def products(models: list[str], rounds: int) -> list[dict[str, Any]]:
+    """One product in gradients, for each of the models named."""
+    return [
+        measure_products(model, rounds)
+        for model in make_models(torch.float32)
+        if model.name in models
+    ]
 
 
-if __name__ == "__main__":
-    main()
+def dense(rounds: int) -> list[dict[str, Any]]:
+    """Seconds of the logistic model's Hessian."""
+    return [measure_dense(make_models(torch.float32)[0], rounds)]
+
+
+def memory(models: list[str]) -> list[dict[str, Any]]:
+    """Megabytes at the peak of a product over micro-batches."""
+    return [measure_memory(model) for model in make_models(torch.float32) if model.name in models]

@@ -1,7 +1,6 @@
-"""The wrapper that one writes in an afternoon: the baseline of bench/fit.py.
+"""The wrapper that one writes in an afternoon: a baseline.
 
-One conversion per tensor and a concatenation, `jac=True`, and one setting of threads for
-every library in the process.
+One conversion per tensor and a concatenation, `jac=True`, and the threads left as they are.
 """
 
 from __future__ import annotations
@@ -15,13 +14,15 @@ import scipy.optimize
 import torch
 from torch import Tensor
 
+__all__ = ["Array", "minimize"]
+
 Array = npt.NDArray[np.float64]
 
 
 def minimize(
     params: Iterable[Tensor], closure: Callable[[], Tensor], **minimizer_args: Any
 ) -> scipy.optimize.OptimizeResult:
-    """Minimise by scipy the loss that `closure` returns; it must leave backward to us."""
+    """Minimise by scipy the loss that ``closure`` returns; it calls backward itself."""
     params = list(params)
 
     def load(x: Array) -> None:
@@ -33,17 +34,14 @@ def minimize(
 
     def value_and_grad(x: Array) -> tuple[float, Array]:
         load(x)
-        for p in params:
-            p.grad = None
         loss = closure()
-        loss.backward()
-        return loss.item(), flatten([p.grad for p in params if p.grad is not None])
+        return loss.item(), _flatten([p.grad for p in params if p.grad is not None])
 
-    result = scipy.optimize.minimize(value_and_grad, flatten(params), jac=True, **minimizer_args)
+    result = scipy.optimize.minimize(value_and_grad, _flatten(params), jac=True, **minimizer_args)
     load(result.x)
     return result
 
 
-def flatten(tensors: Iterable[Tensor]) -> Array:
+def _flatten(tensors: Iterable[Tensor]) -> Array:
     parts = [tensor.detach().numpy().reshape(-1) for tensor in tensors]
     return np.concatenate(parts).astype(np.float64)

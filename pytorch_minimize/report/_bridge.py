@@ -2,25 +2,24 @@
 
 The two copies, np.copyto of the float64 vector, are what moving the vector alone
 would cost a numpy program. All columns of a row are measured in one run, in turn.
-
-    python bench/bridge.py [--json bench/results/bridge.json] [--rounds 15]
 """
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from _report import headline, interleaved, write
 from torch import Tensor
 
 from pytorch_minimize import _C
 from pytorch_minimize._bridge import Bridge, PythonBridge
+
+from ._timing import interleaved
+
+__all__ = ["round_trips"]
 
 
 @dataclass(frozen=True)
@@ -51,6 +50,12 @@ CASES = [
     Case(4, 12_500_000, torch.float32),
     Case(4, 12_500_000, torch.float64),
 ]
+
+
+def round_trips(largest: int, rounds: int) -> list[dict[str, Any]]:
+    """A row for each case of at most ``largest`` elements."""
+    cases = [case for case in CASES if case.tensors * case.size <= largest]
+    return [measure(case, rounds) for case in cases]
 
 
 def round_trip(bridge: Bridge) -> Callable[[], object]:
@@ -87,29 +92,7 @@ def measure(case: Case, rounds: int) -> dict[str, Any]:
     )
     return {
         "case": case.name,
-        **seconds,
+        **{f"{name} us": 1e6 * value for name, value in seconds.items()},
         "python / native": seconds["python"] / seconds["native"],
         "native / copies": seconds["native"] / seconds["copies"],
     }
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", type=Path, default=Path("bench/results/bridge.json"))
-    parser.add_argument("--rounds", type=int, default=15)
-    arguments = parser.parse_args()
-    print(headline())
-    print(
-        f"{'round trip':28}{'native':>12}{'python':>12}{'2 copies':>12}{'py/nat':>9}{'nat/copy':>9}"
-    )
-    results = []
-    for case in CASES:
-        row = measure(case, arguments.rounds)
-        results.append(row)
-        times = "".join(f"{row[key] * 1e6:10,.1f}us" for key in ("native", "python", "copies"))
-        print(f"{row['case']:28}{times}{row['python / native']:9.1f}{row['native / copies']:9.2f}")
-    write(arguments.json, results)
-
-
-if __name__ == "__main__":
-    main()
