@@ -8,6 +8,7 @@ whole of ``step``, most of which is scipy's own where evaluations are batched.
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -92,7 +93,7 @@ def _rates(model: Rastrigin | Fit, *, batched: bool) -> dict[str, float]:
             "rng": 0,
         },
     )
-    vectorized = vectorize(model, lambda m: m.loss()) if batched else None
+    vectorized = vectorize(model, operator.methodcaller("loss")) if batched else None
     optimizer.step(model.loss, vectorized=vectorized)
     profile = optimizer.profile
     points = profile.counts["points" if batched else "closure"]
