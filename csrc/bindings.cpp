@@ -172,8 +172,8 @@ PYBIND11_MODULE(_C, m) {
           "The last holder gives back the user's number.");
 
   m.def(
-      "move", &minimize::move, py::arg("previous"), py::arg("x"),
-      "Sets previous to x; returns the Euclidean length of that move.");
+      "distance", &minimize::distance, py::arg("a"), py::arg("b"),
+      "The Euclidean distance of two float64 vectors.");
   m.def("largest", &minimize::largest, py::arg("v"), "max |v_i|; 0 if v is empty.");
   minimize::bind_emulation(m);
   m.def("build_info", &minimize::build_info, "What this extension was built with, and for.");

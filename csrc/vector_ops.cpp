@@ -37,21 +37,19 @@ std::vector<double> for_each_chunk(int64_t n, const Part& part) {
   return parts;
 }
 
-double move_chunk(double* previous, const double* x, int64_t begin, int64_t end) {
+double squares_chunk(const double* a, const double* b, int64_t begin, int64_t end) {
   Lanes sums{};
   int64_t i = begin;
   for (; i + kLanes <= end; i += kLanes) {
     for (int64_t k = 0; k < kLanes; ++k) {
-      const double step = x[i + k] - previous[i + k];
+      const double step = a[i + k] - b[i + k];
       sums[k] += step * step;
-      previous[i + k] = x[i + k];
     }
   }
   double rest = 0.0;
   for (; i < end; ++i) {
-    const double step = x[i] - previous[i];
+    const double step = a[i] - b[i];
     rest += step * step;
-    previous[i] = x[i];
   }
   for (const double sum : sums) {
     rest += sum;
@@ -76,18 +74,14 @@ double largest_chunk(const double* v, int64_t begin, int64_t end) {
 
 }  // namespace
 
-double move(py::handle previous, py::handle x) {
-  TORCH_CHECK_TYPE(
-      py::isinstance<py::array_t<double>>(previous), "expected previous to be a float64 array.");
-  auto to = py::reinterpret_borrow<py::array_t<double>>(previous);
-  TORCH_CHECK_VALUE(
-      to.ndim() == 1 && (to.flags() & py::array::c_style) != 0 && to.writeable(),
-      "expected previous to be a writeable contiguous vector.");
-  const FlatInput from(x, to.size());
-  double* const data = to.mutable_data();
+double distance(py::handle a, py::handle b) {
+  TORCH_CHECK_TYPE(py::isinstance<py::array>(a), "expected a float64 vector.");
+  const auto size = py::reinterpret_borrow<py::array>(a).size();
+  const FlatInput left(a, size);
+  const FlatInput right(b, size);
   double sum = 0.0;
-  for (const double part : for_each_chunk(to.size(), [&](int64_t begin, int64_t end) {
-         return move_chunk(data, from.data(), begin, end);
+  for (const double part : for_each_chunk(size, [&](int64_t begin, int64_t end) {
+         return squares_chunk(left.data(), right.data(), begin, end);
        })) {
     sum += part;
   }

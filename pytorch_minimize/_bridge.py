@@ -20,8 +20,8 @@ from torch.nn.parameter import is_lazy
 
 from pytorch_minimize._python_bridge import (
     PythonBridge,
+    python_distance,
     python_largest,
-    python_move,
     python_same_values,
 )
 
@@ -32,9 +32,9 @@ __all__ = [
     "Bridge",
     "PythonBridge",
     "coarsest_eps",
+    "distance",
     "largest",
     "make_bridge",
-    "move",
     "native",
     "same_values",
 ]
@@ -165,8 +165,8 @@ same_values: Callable[[Vector, Vector], bool] = (
 )
 """Whether two float64 vectors have the same length and the same bits."""
 
-move: Callable[[Vector, Vector], float] = python_move if native is None else native.move
-"""``move(previous, x)`` sets previous to x and returns the Euclidean length of that move."""
+distance: Callable[[Vector, Vector], float] = python_distance if native is None else native.distance
+"""The Euclidean distance of two float64 vectors."""
 
 largest: Callable[[Vector], float] = python_largest if native is None else native.largest
 """max |v_i| of a vector without NaN; 0 if it is empty."""

@@ -108,7 +108,8 @@ class GlobalOptimizer(ScipyOptimizer):
         if row.constraints is not None and "constraints" in keywords:
             keywords["constraints"] = row.constraints(objective, keywords["constraints"])
         if row.takes_x0:
-            keywords["x0"] = x0 = x0 if box is None else start_inside(x0, box)
+            x0 = x0 if box is None else start_inside(x0, box)
+            keywords["x0"] = x0.copy()
         if row.local is not None:
             search = self._search(objective, self._local_arguments(), watch, box)
             keywords["minimizer_kwargs"] = {"method": search}
@@ -118,7 +119,7 @@ class GlobalOptimizer(ScipyOptimizer):
         res = row.run(self._prepare(objective, watch, box, keywords), **keywords)
         relay.mark(res)
         if res.x is None:  # shgo, where no point that it sampled was feasible
-            res.x, res.fun = objective.best_x, math.inf
+            res.x, res.fun = objective.best_x.copy(), math.inf
         ended = None if search is None else search.best_at(res.x)
         if ended is not None and ended.gradient is not None:
             res.jac = ended.gradient

@@ -46,8 +46,11 @@ class Objective:
     """Value and gradient of the user's loss at flat points, each point evaluated once.
 
     It speaks in flat float64 vectors and knows nothing of scipy. At most three vectors of length
-    n are alive in it: the point of the memo, the best point, and the last gradient (which the
-    solver holds as well).
+    n are alive in it: the point of the memo, the best point (mostly one and the same), and the
+    last gradient (which the solver holds as well).
+
+    Note [points stay]: a vector that a point is kept in is never written again, so that to keep
+    one is to keep a reference.
 
     It also owns where the parameters are. Whoever else evaluates something at x, as constraints
     do, has them moved there by :meth:`load` and hears by ``on_leave`` that they move on.
@@ -71,6 +74,8 @@ class Objective:
         before_evaluation: called before each run of the closure; may raise to end the run.
         on_nan_point: called where the loss is not finite because the solver's x is not; may raise.
         on_leave: called where the parameters' values are about to change.
+        owns_points: whether each x that ``fun`` and ``jac`` get is a copy made for them, as scipy's
+            methods that use gradients make one. It is then kept as it is, and not copied again.
         box: lower and upper bounds that the solver keeps, save by a rounding.
         violation: how far the parameters' point is outside the feasible region; 0 inside, None
             while a constraint is not known there.
@@ -95,7 +100,6 @@ class Objective:
         self._x = bridge.flatten_params()
         self._x_is_evaluated = False
         self._is_finite = False
-        self._spare: Array | None = None
         self._value = math.nan
         self._grad: Array | None = None
         self._last_finite_grad: Array | None = None
@@ -106,6 +110,7 @@ class Objective:
         self.before_evaluation: Callable[[], None] | None = None
         self.on_nan_point: Callable[[], None] | None = None
         self.on_leave: list[Callable[[], None]] = []
+        self.owns_points = False
         self.box: tuple[Array, Array] | None = None
         self.violation: Callable[[], float | None] = nowhere_violated
         self.best_x = self._x
@@ -131,8 +136,15 @@ class Objective:
 
     @property
     def x(self) -> Array:
-        """The point that the parameters hold; valid until they move."""
+        """The point that the parameters hold. Note [points stay]."""
         return self._x
+
+    def point(self, x: Array) -> Array:
+        """x as a vector that is never written again; a copy only where x is no known point."""
+        for known in (self._x, self.best_x):
+            if same_values(x, known):
+                return known
+        return x.copy()
 
     @property
     def has_finite_value(self) -> bool:
@@ -251,7 +263,7 @@ class Objective:
     def load(self, x: Array) -> None:
         """Set the parameters to x without an evaluation; what is known there stays known."""
         if not same_values(x, self._x):
-            self._move(x)
+            self._move(x.copy())
 
     def load_best(self) -> None:
         """Set the parameters to the best point seen, the start if there was none."""
@@ -267,7 +279,6 @@ class Objective:
         if violation is None:
             return
         if (violation, self._value) < (self._best_violation, self.best_value):
-            self._spare = self.best_x if self.best_x is not self._x else None
             self.best_x, self.best_value = self._x, self._value
             self._best_violation = violation
 
@@ -292,7 +303,7 @@ class Objective:
         if self.before_evaluation is not None:
             self.before_evaluation()
         if not is_here:
-            self._move(x)
+            self._move(self._kept(x))
         self.evaluations += 1
         self.blas.release()
         self.profile.begin("closure")
@@ -310,14 +321,18 @@ class Objective:
         self.profile.count("closure")
         return self._runner.value_and_gradient() if self.has_gradient else self._runner.value()
 
+    def _kept(self, x: Array) -> Array:
+        """x, for good; a copy where the solver may write into its own (Note [compare by value])."""
+        if not self.owns_points or x.base is not None:
+            return x.copy()
+        x.flags.writeable = False  # a solver that breaks the promise hears of it
+        return x
+
     def _move(self, x: Array) -> None:
-        """Copy x: the solver may write into its own (Note [compare by value])."""
+        """Set the parameters to x, which is never written again (Note [points stay])."""
         self._leave()
-        if self._x is self.best_x:
-            self._x = np.empty_like(x) if self._spare is None else self._spare
-            self._spare = None
         self._x_is_evaluated = self._is_finite = False
-        np.copyto(self._x, x)
+        self._x = x
         self.bridge.load_params(x)
 
     def _leave(self) -> None:

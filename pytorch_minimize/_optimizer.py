@@ -231,7 +231,7 @@ class ScipyOptimizer(BoundedGroups):
         self._start_inside(bridge)
         runner = ClosureRunner(closure, bridge)
         objective = self._make_objective(runner)
-        x0 = bridge.flatten_params()
+        x0 = objective.x
         watch = Watch(objective, x0, self._arguments, self._settings, self.history, checkpoint)
         objective.on_nan_point = watch.break_down
         if watch.has_limits:

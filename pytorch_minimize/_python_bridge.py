@@ -183,12 +183,9 @@ def _keeps_grad(param: Tensor) -> bool:
     )
 
 
-def python_move(previous: Vector, x: Vector) -> float:
-    """previous := x; the Euclidean length of that move, without a temporary of their size."""
-    np.subtract(x, previous, out=previous)
-    length = float(np.linalg.norm(previous))
-    np.copyto(previous, x)
-    return length
+def python_distance(a: Vector, b: Vector) -> float:
+    """The Euclidean distance of two vectors."""
+    return float(np.linalg.norm(a - b))
 
 
 def python_largest(v: Vector) -> float:

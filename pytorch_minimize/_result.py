@@ -24,7 +24,7 @@ def finish(
 ) -> OptimizeResult:
     """Set the parameters to ``res.x`` and ``.grad`` to the gradient there; complete ``res``."""
     if objective.evaluations and not objective.has_finite_value:
-        res.x, res.fun, res.success = objective.best_x, math.nan, False
+        res.x, res.fun, res.success = objective.best_x.copy(), math.nan, False
         res.message = "No evaluation gave a finite loss and gradient."
     x = res.x = objective.within(res.x)
     gradient = res.get("grad", res.get("jac"))

@@ -13,7 +13,7 @@ from scipy.optimize import OptimizeResult
 from tqdm.auto import tqdm
 
 from ._arguments import Arguments
-from ._bridge import largest, move
+from ._bridge import distance, largest
 from ._checkpoint import Checkpoint
 from ._history import History
 from ._objective import Array, Objective, as_vector
@@ -64,8 +64,7 @@ class Watch:
         # Elsewhere scipy heeds no True, and tqdm's update, for one, returns it now and then.
         self._true_ends = self._row is None or self._row.tells_state
         self._start = perf_counter()
-        self._x0: Array | None = x0
-        self._previous = x0
+        self._previous = objective.point(x0)
         self._last_grad_norm = math.nan
         self.nit = 0
         self._may_end = not (arguments.maxiter is None and settings.rtol is None)
@@ -130,10 +129,9 @@ class Watch:
 
     def _record(self, x: Array, loss: float) -> None:
         objective = self._objective
-        if self._x0 is not None:  # the solver may still hold it: ours is a copy, made only here
-            self._previous, self._x0 = self._x0.copy(), None
-        step_length = move(self._previous, x)
-        gradient = objective.known_gradient(x)
+        before, self._previous = self._previous, objective.point(x)
+        step_length = distance(before, self._previous)
+        gradient = objective.known_gradient(self._previous)
         if gradient is not None:
             self._last_grad_norm = largest(gradient)
         elif step_length > 0.0:

@@ -100,5 +100,9 @@ class MinimizeWrapper(ScipyOptimizer):
         self._arguments = self._arguments.for_groups(bounded=self._has_group_bounds)
 
     def _solve(self, objective: Objective, watch: Watch, x0: Array) -> OptimizeResult:
+        row = self._arguments.row
+        objective.owns_points = row is not None and row.gradient
         keywords = self._minimize_keywords(self._arguments, objective, watch)
-        return scipy.optimize.minimize(objective.fun, x0, **keywords)
+        # A method of the user's own may write into the start, which no scipy method does.
+        start = x0.copy() if row is None else x0
+        return scipy.optimize.minimize(objective.fun, start, **keywords)

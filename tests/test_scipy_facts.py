@@ -17,7 +17,10 @@ from instance import Array
 from problems import rosenbrock
 from scipy.optimize import OptimizeResult, OptimizeWarning
 
+from pytorch_minimize._methods import METHODS, Method
+
 PROBLEM = rosenbrock()
+GRADIENT_METHODS = [row for row in METHODS.values() if row.gradient]
 
 
 def minimize(method: str, **keywords: Any) -> Any:
@@ -52,16 +55,41 @@ def test_newton_cg_writes_into_its_x() -> None:
     assert any(not np.array_equal(live, then) for live, then in seen)
 
 
-@pytest.mark.parametrize("method", ["BFGS", "CG", "L-BFGS-B", "TNC", "SLSQP"])
-def test_fun_and_jac_get_copies_of_x(method: str) -> None:
+@pytest.mark.parametrize(
+    ("row", "bounded"),
+    [(row, bounded) for row in GRADIENT_METHODS for bounded in {False, row.bounds}],
+    ids=lambda value: getattr(value, "name", str(value)),
+)
+def test_fun_and_jac_get_copies_of_x(row: Method, bounded: bool) -> None:
+    """Note [points stay]: the objective keeps these arrays as they are, and locks them."""
     seen: list[tuple[Array, Array]] = []
 
-    def fun(x: Array) -> float:
+    def keep(x: Array) -> None:
+        assert x.base is None
         seen.append((x, x.copy()))
+        x.flags.writeable = False
+
+    def fun(x: Array) -> float:
+        keep(x)
         return PROBLEM.fun(x)
 
-    minimize(method, fun=fun)
-    assert all(np.array_equal(live, then) for live, then in seen)
+    def jac(x: Array) -> Array:
+        keep(x)
+        return PROBLEM.jac(x)
+
+    more: dict[str, Any] = {"options": {"maxfun" if row.name == "TNC" else "maxiter": 30}}
+    if bounded:
+        more["bounds"] = [(-3.0, 3.0)] * 5
+    if row.curvature:
+        shift = 1e4 * np.eye(5) if row.positive_definite else 0.0
+        more["hess"] = lambda x: PROBLEM.hess(x) + shift
+    if row.constraints:
+        more["constraints"] = {"type": "ineq", "fun": lambda x: 9.0 - x @ x}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # trust-constr's, of a singular system
+        minimize(row.name, fun=fun, jac=jac, **more)
+    assert len(seen) > 10
+    assert all(np.array_equal(kept, then) for kept, then in seen)
 
 
 @pytest.mark.parametrize("method", ["TNC", "SLSQP"])

@@ -7,6 +7,7 @@ prints the peak of one method in bytes; METHOD is a peer, or "scipy" for scipy o
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -28,6 +29,10 @@ TENSORS = 10
 RULE = Rule(maxiter=10)
 SCIPY = "scipy alone"
 TINY = 10 * TENSORS
+
+# What is freed then leaves the process at once, so that the peak is of what is alive: else glibc
+# keeps up to 32 MB a piece, more or less of it as allocations happen to follow each other.
+_EACH_ITS_OWN_PAGES = {"MALLOC_MMAP_THRESHOLD_": "1000000"}
 
 
 def by_size(sizes: list[int], names: Sequence[str] = tuple(PEERS)) -> list[Row]:
@@ -62,7 +67,9 @@ def _beyond(floor: int | str, n: int, name: str) -> float | str:
 def _peak_of(method: str, n: int) -> int | str:
     """Bytes, or why there are none."""
     command = [sys.executable, "-W", "ignore", "-m", __name__, method, str(n)]
-    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    process = subprocess.run(
+        command, capture_output=True, text=True, check=False, env=os.environ | _EACH_ITS_OWN_PAGES
+    )
     last = (process.stdout if process.returncode == 0 else process.stderr).strip().splitlines()
     answer = last[-1] if last else f"exit status {process.returncode}"
     return int(answer) if process.returncode == 0 and answer.isdigit() else answer
