@@ -30,7 +30,7 @@ def read_loss(loss: Loss) -> float:
 
 
 def _is_on_host(loss: Tensor) -> bool:
-    return loss.device.type == "cpu"
+    return loss.is_cpu
 
 
 class NoGraphError(RuntimeError):

@@ -68,8 +68,7 @@ class _ClosureCurvature:
             listener(call)
             profile.begin("closure")
 
-        profile.count("closure")
-        profile.begin("closure")
+        profile.begin("closure", "closure")
         value = self._runner.replay(timed)
         profile.begin("curvature")
         return value

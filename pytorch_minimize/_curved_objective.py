@@ -123,7 +123,6 @@ class CurvedObjective(Objective):
     def _run(self) -> Loss:
         if not self.has_gradient:
             return super()._run()
-        self.profile.count("closure")
         return self.curvature.evaluate()
 
     def _take(self, loss: Loss) -> None:

@@ -290,8 +290,7 @@ class Objective:
         self.before_evaluation = self.on_nan_point = self.error = None
 
     def _enter(self, what: str) -> None:
-        self.profile.begin("bridge")
-        self.profile.count(what)
+        self.profile.begin("bridge", what)
 
     def _evaluate(self, x: Array) -> None:
         x = self.within(x)
@@ -306,7 +305,7 @@ class Objective:
             self._move(self._kept(x))
         self.evaluations += 1
         self.blas.release()
-        self.profile.begin("closure")
+        self.profile.begin("closure", "closure")
         try:
             loss = self._run()
         except BaseException as error:
@@ -318,7 +317,6 @@ class Objective:
         self._take(loss)
 
     def _run(self) -> Loss:
-        self.profile.count("closure")
         return self._runner.value_and_gradient() if self.has_gradient else self._runner.value()
 
     def _kept(self, x: Array) -> Array:
