@@ -12,6 +12,7 @@ import pytest
 import torch
 from instance import Instance
 from problems import himmelblau, rosenbrock
+from scipy.optimize import OptimizeResult
 from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
@@ -203,3 +204,21 @@ def test_bridge_is_open_to_users() -> None:
     assert np.array_equal(optimizer.bridge.flatten_grads(), instance.grad)
     optimizer.bridge.load_params(instance.x0)
     assert np.array_equal(instance.x, instance.x0)
+
+
+def test_a_method_of_ones_own_may_write_into_its_x() -> None:
+    """Note [points stay]: only scipy's methods are known to hand over copies."""
+    param = torch.tensor([4.0, 4.0], dtype=torch.float64, requires_grad=True)
+    values = [4.0, 1.0, 3.0, 2.0]
+
+    def method(fun: Any, x0: Any, *, jac: Any, **_: Any) -> OptimizeResult:
+        for value in values:
+            x0[:] = value
+            assert fun(x0) == 2 * value**2
+            assert jac(x0).tolist() == [2 * value] * 2
+        raise RuntimeError("no more")
+
+    optimizer = MinimizeWrapper([param], {"method": method})
+    with pytest.raises(RuntimeError, match="no more"):
+        optimizer.step(lambda: param.square().sum())
+    assert param.tolist() == [1.0, 1.0]
