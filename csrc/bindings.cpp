@@ -48,7 +48,8 @@ py::dict build_info() {
   return info;
 }
 
-/// torch's exceptions as Python's, by their message alone.
+/// torch's exceptions as Python's, by their message alone. Of those of a device torch makes
+/// types of its own, by which callers tell them from others.
 void translate(std::exception_ptr raised) {
   try {
     std::rethrow_exception(std::move(raised));
@@ -56,6 +57,10 @@ void translate(std::exception_ptr raised) {
     py::set_error(PyExc_TypeError, e.what_without_backtrace());
   } catch (const c10::ValueError& e) {
     py::set_error(PyExc_ValueError, e.what_without_backtrace());
+  } catch (const c10::OutOfMemoryError&) {
+    torch::translate_exception_to_python(std::current_exception());
+  } catch (const c10::AcceleratorError&) {
+    torch::translate_exception_to_python(std::current_exception());
   } catch (const c10::Error& e) {
     py::set_error(PyExc_RuntimeError, e.what_without_backtrace());
   }

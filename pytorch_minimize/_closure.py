@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from ._bridge import Bridge
+from ._bridge import Bridge, same_values
 from ._capture import Backward, capturing, plain_backward
+from ._fixed_gradients import MARKS, FixedGradients
 
 __all__ = ["ClosureRunner", "Loss", "NoGraphError", "UserClosure", "read_loss"]
 
@@ -35,6 +36,10 @@ def _is_on_host(loss: Tensor) -> bool:
 
 class NoGraphError(RuntimeError):
     """A gradient is needed, but the loss does not depend on the parameters through a graph."""
+
+
+# torch's own words where a loss is the fixed one of a captured graph.
+_SPENT = "backward through the graph a second time"
 
 
 class _SeesAutograd(TorchFunctionMode):
@@ -64,7 +69,9 @@ class ClosureRunner:
 
     Closures of all three forms: those that call ``backward()``, once or several times; those that
     only return the loss; and objects with ``model`` and ``loss(model)`` besides ``__call__``,
-    which are called like the others.
+    which are called like the others. And those that replay a captured CUDA graph, which fills the
+    gradient tensors that were in ``.grad`` when it was captured: these are set to zero where others
+    are cleared.
 
     Args:
         closure: the user's.
@@ -79,6 +86,8 @@ class ClosureRunner:
     records_graph: bool = True
     loss_like: Tensor = field(default_factory=lambda: torch.empty((), dtype=torch.float64))
     _differentiates: bool | None = None
+    _fixed: FixedGradients | None = None
+    _has_run: bool = False
 
     def value(self) -> float:
         """The loss; for solvers that ask for no gradient."""
@@ -103,14 +112,43 @@ class ClosureRunner:
 
     def value_and_gradient(self) -> Loss:
         """The loss, and the gradient in the parameters' ``.grad``."""
+        # Only until the first run has shown that it makes gradients of its own.
+        before = None if self._has_run else FixedGradients.of(self.bridge)
         self._start()
         with _recording():
             loss = self.closure()
             value = self._checked(loss)
             if not self.bridge.has_grads():
-                self._require_graph(loss)
-                loss.backward()
+                value = self._differentiated(loss, value, before)
+        self._has_run = True
         return value
+
+    def _differentiated(self, loss: Any, value: Loss, before: FixedGradients | None) -> Loss:
+        try:
+            self._require_graph(loss)
+            loss.backward()
+        except RuntimeError as error:
+            is_replay = isinstance(error, NoGraphError) or _SPENT in str(error)
+            filled = self._value_if_filled(before) if is_replay and before is not None else None
+            if filled is None:
+                raise
+            return filled
+        return value
+
+    def _value_if_filled(self, before: FixedGradients) -> Loss | None:
+        """Run the closure again: the loss if it fills the gradients of before where they are.
+
+        A replayed graph leaves no trace of that but the values themselves.
+        """
+        for mark in MARKS:
+            before.attach(mark)
+            attached = self.bridge.flatten_grads()
+            value = self._checked(self.closure())
+            if not same_values(attached, self.bridge.flatten_grads()):
+                self._fixed = before
+                return value
+        self.bridge.clear_grads()
+        return None
 
     def value_and_backwards(self) -> tuple[Loss, list[Backward]]:
         """The loss, the gradient in ``.grad``, and the ``backward()`` calls with live graphs."""
@@ -144,9 +182,16 @@ class ClosureRunner:
                 listener(Backward((loss,), (None,)))
         return value
 
+    def clear_grads(self) -> None:
+        """No gradient, or zeros where the closure will look for it."""
+        if self._fixed is None:
+            self.bridge.clear_grads()
+        else:
+            self._fixed.attach()
+
     def _start(self) -> None:
         """Nothing of an earlier run leaks into this one."""
-        self.bridge.clear_grads()
+        self.clear_grads()
         # Under autocast torch keeps casts of the parameters, which were written to meanwhile.
         torch.clear_autocast_cache()
 
@@ -196,5 +241,6 @@ class ClosureRunner:
                 f"the method needs a gradient, but the closure called no backward() that reached "
                 f"a parameter and returned {kind}. Return a loss that depends on the parameters "
                 f"(no .item(), .detach() or no_grad on the way), or use a gradient-free method "
-                f"such as Nelder-Mead."
+                f"such as Nelder-Mead. Where the closure replays a captured graph, .grad must be "
+                f"the tensors that the graph fills when step() begins."
             )

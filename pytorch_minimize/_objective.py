@@ -253,6 +253,10 @@ class Objective:
         self.bridge.load_params(self._x)
         self._restore_grads()
 
+    def clear_grads(self) -> None:
+        """No gradient of any point is left in ``.grad``."""
+        self._runner.clear_grads()
+
     def _restore_grads(self) -> None:
         """Undo what was added to the gradients, or dropped; curvature is not of such ones."""
         known = self._grad if self._x_is_evaluated else None

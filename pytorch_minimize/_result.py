@@ -9,7 +9,7 @@ import numpy as np
 from scipy.optimize import OptimizeResult
 
 from ._arguments import Arguments
-from ._bridge import Bridge, largest, same_values
+from ._bridge import largest, same_values
 from ._objective import Array, Objective
 
 __all__ = ["finish"]
@@ -33,11 +33,11 @@ def finish(
     objective.settle()
     if not has_its_gradient:
         if not _has_nan(gradient):
-            _set_grads(objective.bridge, gradient)
+            _set_grads(objective, gradient)
         elif objective.has_gradient:
             objective.jac(x)
         else:
-            objective.bridge.clear_grads()
+            objective.clear_grads()
     res.fun = float(np.asarray(res.fun).reshape(()))
     res.nonfinite = objective.nonfinite
     if arguments.curvature and arguments.row is not None and arguments.row.positive_definite:
@@ -52,10 +52,10 @@ def _has_nan(gradient: object) -> bool:
     return isinstance(gradient, np.ndarray) and bool(np.isnan(gradient).any())
 
 
-def _set_grads(bridge: Bridge, gradient: object) -> None:
-    bridge.clear_grads()
-    if isinstance(gradient, np.ndarray) and gradient.shape == (bridge.numel,):
-        bridge.load_grads(gradient.astype(np.float64, copy=False))
+def _set_grads(objective: Objective, gradient: object) -> None:
+    objective.clear_grads()
+    if isinstance(gradient, np.ndarray) and gradient.shape == (objective.bridge.numel,):
+        objective.bridge.load_grads(gradient.astype(np.float64, copy=False))
 
 
 def _inwards(gradient: object, x: Array, box: tuple[Array, Array] | None) -> object:

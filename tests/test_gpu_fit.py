@@ -102,7 +102,8 @@ def test_both_bridges_take_the_same_path(monkeypatch: pytest.MonkeyPatch) -> Non
     assert results[0].nfev == results[1].nfev
 
 
-def test_a_captured_graph_is_a_closure() -> None:
+@pytest.mark.parametrize("attaches", [False, True])
+def test_a_captured_graph_is_a_closure(attaches: bool) -> None:
     """Addresses stay: the graph reads the parameters and writes the gradients where they are."""
     plain, fit = Fit(CARD), Fit(CARD)
     params = list(fit.model.parameters())
@@ -116,13 +117,15 @@ def test_a_captured_graph_is_a_closure() -> None:
     fit.model.zero_grad()
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
-        loss = fit.closure().detach()
+        loss = fit.closure()
     grads = [param.grad for param in params]
+    places = [param.data_ptr() for param in params]
 
     def closure() -> Tensor:
         graph.replay()
-        for param, grad in zip(params, grads, strict=True):
-            param.grad = grad
+        if attaches:
+            for param, grad in zip(params, grads, strict=True):
+                param.grad = grad
         return loss
 
     optimizer, expected = fit.optimizer("BFGS"), plain.optimizer("BFGS")
@@ -130,6 +133,11 @@ def test_a_captured_graph_is_a_closure() -> None:
     expected.step(plain.closure)
     assert optimizer.res.success
     np.testing.assert_allclose(optimizer.res.x, expected.res.x, atol=1e-8)
+    assert [param.data_ptr() for param in params] == places
+    if not attaches:
+        assert all(param.grad is grad for param, grad in zip(params, grads, strict=True))
+        optimizer.step(closure)
+        np.testing.assert_allclose(optimizer.res.x, expected.res.x, atol=1e-8)
 
 
 def test_a_compiled_closure() -> None:
