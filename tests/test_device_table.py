@@ -6,8 +6,11 @@ import math
 
 import numpy as np
 import pytest
+import torch
+from emulated import emulated
 
 from pytorch_minimize import _C
+from pytorch_minimize._bridge import PythonBridge
 
 CHUNK = _C._CHUNK_REALS
 
@@ -83,3 +86,22 @@ def test_offsets_where_the_division_widens(reals: int) -> None:
     dims = [(reals, 3)]
     indices = [0, 1, reals - 2, reals - 1]
     assert _C._offsets(dims, indices) == [3 * k for k in indices]
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
+def test_runs_of_every_alignment(dtype: torch.dtype) -> None:
+    """16 bytes by one access where tensor and flat vector allow it, and every real once."""
+    torch.manual_seed(3)
+    for before in range(3):  # the flat vector's alignment
+        for offset in range(9):  # the tensor's
+            for n in (1, 2, 7, 8, 9, 31, CHUNK - 1, CHUNK + 9):
+                memory = torch.randn(offset + n + 9, dtype=torch.float64).to(dtype)
+                kept = memory.clone()
+                param = memory[offset : offset + n].requires_grad_()
+                first = torch.randn(before, dtype=torch.float64, requires_grad=True)
+                bridge, oracle = emulated(0)([first, param]), PythonBridge([first, param])
+                x = oracle.flatten_params()
+                assert np.array_equal(bridge.flatten_params(), x)
+                bridge.load_params(1.5 * x)
+                kept[offset : offset + n] = torch.from_numpy(1.5 * x[before:]).to(dtype)
+                assert torch.equal(memory, kept)  # and nothing on either side

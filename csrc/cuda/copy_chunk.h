@@ -16,33 +16,45 @@ struct Lane {
   int32_t count;
 };
 
-/// Two neighbours, moved by one access.
+/// The widest access of a device, in bytes.
+constexpr int32_t kAccess = 16;
+
 template <class T>
-struct alignas(2 * sizeof(T)) Pair {
-  T first;
-  T second;
+constexpr int32_t kGroup = kAccess / sizeof(T);
+
+/// Neighbours that are moved by one access.
+template <class T>
+struct alignas(kAccess) Group {
+  T reals[kGroup<T>];
 };
 
+/// How many reals lie between a pointer and the first one that is aligned for a group.
 template <class T>
-MINIMIZE_HD bool is_aligned_pair(const T* pointer) {
-  return reinterpret_cast<uintptr_t>(pointer) % sizeof(Pair<T>) == 0;
+MINIMIZE_HD int32_t reals_to_alignment(const T* pointer) {
+  const auto past = static_cast<int32_t>(reinterpret_cast<uintptr_t>(pointer) % kAccess);
+  return past == 0 ? 0 : (kAccess - past) / static_cast<int32_t>(sizeof(T));
 }
 
 template <class T>
-MINIMIZE_HD Pair<T> load_pair(const T* pointer, bool aligned) {
+MINIMIZE_HD Group<T> load_group(const T* pointer, bool aligned) {
   if (aligned) {
-    return *reinterpret_cast<const Pair<T>*>(pointer);
+    return *reinterpret_cast<const Group<T>*>(pointer);
   }
-  return {pointer[0], pointer[1]};
+  Group<T> group;
+  for (int32_t k = 0; k < kGroup<T>; ++k) {
+    group.reals[k] = pointer[k];
+  }
+  return group;
 }
 
 template <class T>
-MINIMIZE_HD void store_pair(T* pointer, const Pair<T>& pair, bool aligned) {
+MINIMIZE_HD void store_group(T* pointer, const Group<T>& group, bool aligned) {
   if (aligned) {
-    *reinterpret_cast<Pair<T>*>(pointer) = pair;
-  } else {
-    pointer[0] = pair.first;
-    pointer[1] = pair.second;
+    *reinterpret_cast<Group<T>*>(pointer) = group;
+    return;
+  }
+  for (int32_t k = 0; k < kGroup<T>; ++k) {
+    pointer[k] = group.reals[k];
   }
 }
 
@@ -54,25 +66,37 @@ MINIMIZE_HD inline double with_sign(const Piece& piece, int64_t k, double value)
   return (k % 2 == 0 ? piece.even_negated : piece.odd_negated) ? -value : value;
 }
 
-/// Splits [0, n) so that pairs of float64 at `flat` are aligned: pair(i) for i and i + 1,
-/// one(i) for the reals left over at either end.
-template <class One, class PairOf>
-MINIMIZE_HD void for_each_pair(const double* flat, int32_t n, Lane lane, One one, PairOf pair) {
-  const int32_t head = is_aligned_pair(flat) ? 0 : 1;
-  const int32_t pairs = (n - head) / 2;
+/// Where groups of a tensor's reals begin in [0, n) so that each is one access of the
+/// tensor, and kGroup<T> / 2 of the flat vector. Where no such place is aligned in both,
+/// one that is in the flat vector, most of whose bytes these are.
+struct Groups {
+  int32_t head;
+  bool aligned;  // whether the tensor's are as well
+};
+
+template <class T>
+MINIMIZE_HD Groups groups_of(const double* flat, const T* tensor, int32_t n) {
+  const int32_t head = reals_to_alignment(tensor);
+  const int32_t flat_head = reals_to_alignment(flat);
+  const bool aligned = head % kGroup<double> == flat_head;
+  const int32_t first = aligned ? head : flat_head;
+  return {first < n ? first : n, aligned};
+}
+
+/// group(i) for the reals [i, i + kGroup<T>) of each group, one(i) for those left over at
+/// either end.
+template <class T, class One, class GroupOf>
+MINIMIZE_HD void for_each_group(int32_t head, int32_t n, Lane lane, One one, GroupOf group) {
+  constexpr int32_t size = kGroup<T>;
+  const int32_t count = (n - head) / size;
 #ifdef __CUDACC__
 #pragma unroll 4
 #endif
-  for (int32_t p = lane.index; p < pairs; p += lane.count) {
-    pair(head + 2 * p);
+  for (int32_t g = lane.index; g < count; g += lane.count) {
+    group(head + g * size);
   }
-  if (lane.index == 0) {
-    if (head == 1) {
-      one(0);
-    }
-    if (head + 2 * pairs < n) {
-      one(n - 1);
-    }
+  for (int32_t i = lane.index; i < n - count * size; i += lane.count) {
+    one(i < head ? i : i + count * size);
   }
 }
 
@@ -80,19 +104,21 @@ MINIMIZE_HD void for_each_pair(const double* flat, int32_t n, Lane lane, One one
 template <class Types, class T>
 MINIMIZE_HD bool gather_run(
     const T* __restrict__ src, int32_t n, double* __restrict__ flat, Lane lane) {
-  const bool aligned = is_aligned_pair(is_aligned_pair(flat) ? src : src + 1);
+  const Groups groups = groups_of(flat, src, n);
   bool finite = true;
-  for_each_pair(
-      flat, n, lane,
+  for_each_group<T>(
+      groups.head, n, lane,
       [&](int32_t i) {
         flat[i] = Types::to_double(src[i]);
         finite = finite && is_finite(flat[i]);
       },
       [&](int32_t i) {
-        const Pair<T> in = load_pair(src + i, aligned);
-        const Pair<double> out{Types::to_double(in.first), Types::to_double(in.second)};
-        store_pair(flat + i, out, true);
-        finite = finite && is_finite(out.first) && is_finite(out.second);
+        const Group<T> in = load_group(src + i, groups.aligned);
+        for (int32_t k = 0; k < kGroup<T>; k += kGroup<double>) {
+          const Group<double> out{Types::to_double(in.reals[k]), Types::to_double(in.reals[k + 1])};
+          store_group(flat + i + k, out, true);
+          finite = finite && is_finite(out.reals[0]) && is_finite(out.reals[1]);
+        }
       });
   return finite;
 }
@@ -101,14 +127,17 @@ MINIMIZE_HD bool gather_run(
 template <class Types, class T>
 MINIMIZE_HD void scatter_run(
     const double* __restrict__ flat, int32_t n, T* __restrict__ dst, Lane lane) {
-  const bool aligned = is_aligned_pair(is_aligned_pair(flat) ? dst : dst + 1);
-  for_each_pair(
-      flat, n, lane, [&](int32_t i) { dst[i] = Types::template from_double<T>(flat[i]); },
+  const Groups groups = groups_of(flat, dst, n);
+  for_each_group<T>(
+      groups.head, n, lane, [&](int32_t i) { dst[i] = Types::template from_double<T>(flat[i]); },
       [&](int32_t i) {
-        const Pair<double> in = load_pair(flat + i, true);
-        const Pair<T> out{
-            Types::template from_double<T>(in.first), Types::template from_double<T>(in.second)};
-        store_pair(dst + i, out, aligned);
+        Group<T> out;
+        for (int32_t k = 0; k < kGroup<T>; k += kGroup<double>) {
+          const Group<double> in = load_group(flat + i + k, true);
+          out.reals[k] = Types::template from_double<T>(in.reals[0]);
+          out.reals[k + 1] = Types::template from_double<T>(in.reals[1]);
+        }
+        store_group(dst + i, out, groups.aligned);
       });
 }
 

@@ -47,7 +47,7 @@ struct Chunk {
 };
 
 /// Small enough for a million reals to occupy every multiprocessor of a large card.
-/// Even, so that chunks of a piece are aligned as the piece is.
+/// A multiple of what one access moves, so that chunks of a piece are aligned as it is.
 constexpr int32_t kChunkReals = 4096;
 
 struct Table {
