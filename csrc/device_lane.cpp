@@ -19,8 +19,8 @@
 namespace minimize {
 namespace {
 
-// Loading parameters and reading gradients, in turn with the vectors and products of a
-// curvature method, are four.
+// Besides the first: gradients, and the vectors and products of a curvature method, with
+// one to spare for memory that torch's allocator hands out in turn.
 constexpr size_t kTables = 4;
 
 at::Tensor as_tensor(double* host, int64_t numel) {
@@ -42,6 +42,9 @@ class DeviceLane::Turn {
     if (lane.stream_ && *lane.stream_ != stream_) {
       lane.done_->block(stream_);
       lane.vector_.record_stream(stream_);
+      if (lane.first_) {
+        lane.first_->memory.record_stream(stream_);
+      }
       for (const auto& uploaded : lane.tables_) {
         uploaded.memory.record_stream(stream_);
       }
@@ -118,6 +121,12 @@ double DeviceLane::wait(const Ticket& ticket) const {
 }
 
 const device::Table& DeviceLane::table_of(const PieceList& pieces) {
+  if (!first_) {
+    first_ = upload(pieces);
+  }
+  if (first_->pieces == pieces) {
+    return first_->table;
+  }
   auto found = std::find_if(tables_.begin(), tables_.end(), [&](const Uploaded& uploaded) {
     return uploaded.pieces == pieces;
   });

@@ -18,8 +18,9 @@ namespace minimize {
 /// What one device keeps for crossings: a flat vector of the tensors that are on it,
 /// and the tables of the latest crossings, which mostly come again.
 ///
-/// The vector stays, so that parameters can be loaded when the device has no memory
-/// left, as after a closure that ran out of it. Past its reals it has a tail of two: the
+/// The vector stays, and so does the first table, which is that of the parameters: a run
+/// begins by reading them. So they can be loaded when the device has no memory left, as
+/// after a closure that ran out of it. Past its reals it has a tail of two: the
 /// loss, and the number of the last gather that met a NaN or an infinity.
 ///
 /// All work goes to the device's current stream. Nothing waits but wait().
@@ -80,7 +81,8 @@ class DeviceLane {
   std::mutex mutex_;
   double gathers_ = 0.0;
   at::Tensor vector_;
-  std::vector<Uploaded> tables_;  // the latest first
+  std::optional<Uploaded> first_;
+  std::vector<Uploaded> tables_;  // the others, the latest first
   std::optional<c10::Stream> stream_;
   std::optional<c10::Event> done_;  // what was queued there
 };

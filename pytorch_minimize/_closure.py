@@ -125,11 +125,9 @@ class ClosureRunner:
 
     def _differentiated(self, loss: Any, value: Loss, before: FixedGradients | None) -> Loss:
         try:
-            self._require_graph(loss)
-            loss.backward()
-        except RuntimeError as error:
-            is_replay = isinstance(error, NoGraphError) or _SPENT in str(error)
-            filled = self._value_if_filled(before) if is_replay and before is not None else None
+            self._go_through(loss, lambda: loss.backward())
+        except NoGraphError:
+            filled = None if before is None else self._value_if_filled(before)
             if filled is None:
                 raise
             return filled
@@ -178,8 +176,7 @@ class ClosureRunner:
                 self._require_captured(heard)
             else:
                 # backward() was not called, or on something else than the loss.
-                self._require_graph(loss)
-                listener(Backward((loss,), (None,)))
+                self._go_through(loss, lambda: listener(Backward((loss,), (None,))))
         return value
 
     def clear_grads(self) -> None:
@@ -233,14 +230,25 @@ class ClosureRunner:
             )
 
     @staticmethod
-    def _require_graph(loss: Any) -> None:
-        if not isinstance(loss, Tensor) or not loss.requires_grad:
-            tensor = isinstance(loss, Tensor)
-            kind = "a tensor that requires no grad" if tensor else f"a {type(loss).__name__}"
-            raise NoGraphError(
-                f"the method needs a gradient, but the closure called no backward() that reached "
-                f"a parameter and returned {kind}. Return a loss that depends on the parameters "
-                f"(no .item(), .detach() or no_grad on the way), or use a gradient-free method "
-                f"such as Nelder-Mead. Where the closure replays a captured graph, .grad must be "
-                f"the tensors that the graph fills when step() begins."
-            )
+    def _go_through(loss: Any, backward: Callable[[], None]) -> None:
+        """Call ``backward``; NoGraphError where the loss has no graph, or none that is left."""
+        if not isinstance(loss, Tensor):
+            raise _no_graph(f"a {type(loss).__name__}")
+        if not loss.requires_grad:
+            raise _no_graph("a tensor that requires no grad")
+        try:
+            backward()
+        except RuntimeError as error:
+            if _SPENT not in str(error):
+                raise
+            raise _no_graph("a loss whose graph was gone through already") from error
+
+
+def _no_graph(returned: str) -> NoGraphError:
+    return NoGraphError(
+        f"the method needs a gradient, but the closure called no backward() that reached a "
+        f"parameter and returned {returned}. Return a loss that depends on the parameters "
+        f"(no .item(), .detach() or no_grad on the way), or use a gradient-free method such as "
+        f"Nelder-Mead. If the closure replays a captured graph, use a method without Hessians, and "
+        f"let .grad be the tensors that the graph fills when step() begins."
+    )

@@ -14,6 +14,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from pytorch_minimize import _C
 
 CUDA = _C.build_info()["cuda"]
+SETUP = Path(__file__).parent.parent / "setup.py"
 REBUILD = "pip install --no-build-isolation --no-deps --force-reinstall ."
 
 
@@ -81,6 +82,28 @@ def test_a_build_without_cuda_refuses_its_tensors() -> None:
     with pytest.raises((RuntimeError, ValueError), match=message) as raised:
         _C.ParameterBridge([torch.ones(2), param])
     assert CUDA is not None or str(raised.value).endswith(REBUILD)
+
+
+@pytest.mark.skipif(not SETUP.exists(), reason="setup.py is not there: an installed package")
+@pytest.mark.parametrize("use_cuda", ["", "0"])
+def test_a_toolkit_alone_builds_no_kernels(use_cuda: str) -> None:
+    """They are built for a torch that has CUDA itself, unless USE_CUDA=0."""
+    code = f"""
+import os, setuptools
+from runpy import run_path
+made = {{}}
+setuptools.setup = lambda **keywords: made.update(keywords)
+os.chdir({str(SETUP.parent)!r})
+run_path("setup.py")
+[extension] = made["ext_modules"]
+print(*sorted(source for source in extension.sources if "cuda" in source))
+"""
+    environment = {"CUDA_HOME": "/toolkit", "USE_CUDA": use_cuda, "EXTENSION": "1"}
+    result = run(code, **environment)
+    assert result.returncode == 0, result.stderr
+    built = torch.version.cuda is not None and use_cuda != "0"
+    expected = ["csrc/cuda/multi_tensor.cu", "csrc/device_cuda.cpp"] if built else []
+    assert result.stdout.split() == expected
 
 
 def test_the_python_bridge_needs_no_build() -> None:

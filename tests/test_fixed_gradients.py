@@ -133,13 +133,27 @@ def test_old_gradients_that_nobody_fills_are_not_taken(kind: str) -> None:
     assert x.tolist() == [1.0, 1.0, 1.0]
 
 
-def test_a_graph_whose_gradients_are_gone_says_so() -> None:
-    replayed = Replayed(himmelblau())
+@pytest.mark.parametrize("spent", [False, True])
+def test_a_graph_whose_gradients_are_gone_says_so(spent: bool) -> None:
+    replayed = Replayed(himmelblau(), spent=spent)
     for param in replayed.instance.params:
         param.grad = None
     optimizer = MinimizeWrapper(replayed.instance.params, {"method": "BFGS"})
-    with pytest.raises(RuntimeError, match="must be the tensors that the graph fills"):
+    with pytest.raises(RuntimeError, match="be the tensors that the graph fills"):
         optimizer.step(replayed)
+
+
+@pytest.mark.parametrize("spent", [False, True])
+def test_there_is_no_curvature_in_a_replay(spent: bool) -> None:
+    replayed = Replayed(himmelblau(), spent=spent)
+    optimizer = MinimizeWrapper(replayed.instance.params, {"method": "Newton-CG"})
+    with pytest.raises(RuntimeError, match="replays a captured graph, use a method without Hess"):
+        optimizer.step(replayed)
+    by_differences = {"method": "Newton-CG", "hess": "2-point"}
+    other = Replayed(himmelblau(), spent=spent)
+    optimizer = MinimizeWrapper(other.instance.params, by_differences)
+    optimizer.step(other)
+    assert optimizer.res.fun == pytest.approx(0.0, abs=1e-8)
 
 
 def test_other_errors_of_backward_are_not_tried_again() -> None:
