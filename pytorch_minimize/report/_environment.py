@@ -7,6 +7,7 @@ import importlib.metadata
 import os
 import pathlib
 import platform
+from collections.abc import Mapping
 from typing import Any
 
 import threadpoolctl
@@ -47,7 +48,7 @@ def threads() -> dict[str, Any]:
     return {"torch": torch.get_num_threads(), "pools": pools}
 
 
-def headline(report: dict[str, Any]) -> str:
+def headline(report: Mapping[str, Any]) -> str:
     """One line on where and with what a report's figures were measured.
 
     Args:
