@@ -2,49 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+
+from _markdown import Report, markdown, rows_of, seconds, shown, source
 
 from pytorch_minimize._methods import METHODS, Method
 from pytorch_minimize.report._environment import headline
-from pytorch_minimize.report._overhead import FLOOR
+from pytorch_minimize.report._figure import Figure
+from pytorch_minimize.report._goals import TOLERATED, fit_rows, goals
+from pytorch_minimize.report._overhead import FLOOR, OVERHEAD
 from pytorch_minimize.report._peers import OURS, PEERS, SCIPY_PEERS
 from pytorch_minimize.report._problems import FITS
-from pytorch_minimize.report._rows import Figure, Row, from_json
-
-Report = Mapping[str, Any]
-
-SAME_LOSS = 1e-2  # relative: what counts as having reached as low a loss
-TOLERATED = 1.02  # the time of a fit, relative to the fastest peer's
-
-
-def markdown(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    lines = [columns, ["---"] * len(columns), *rows]
-    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
-
-
-def seconds(value: float) -> str:
-    for unit, scale in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
-        if abs(value) >= scale:
-            return f"{value / scale:.3g} {unit}"
-    return f"{value / 1e-9:.3g} ns"
-
-
-def shown(value: object, scale: float = 1.0) -> str:
-    """A time with its spread, or the reason why there is none."""
-    if not isinstance(value, Figure):
-        return str(value)
-    share = value.noise / 2 / abs(value.median) if value.median else 0.0
-    return seconds(scale * value.median) + (f" ±{share:.0%}" if share >= 0.01 else "")
-
-
-def rows_of(report: Report, case: str) -> list[Row]:
-    return from_json(report["cases"][case]["rows"])
-
-
-def source(report: Report) -> str:
-    processes = report["environment"]["repeats"]
-    return f"{headline(report)}; medians of {processes} processes and half their range."
+from pytorch_minimize.report._rows import Row, from_json
 
 
 def methods(report: Report) -> str:
@@ -62,22 +31,20 @@ def methods(report: Report) -> str:
 
 
 def bridge(report: Report) -> str:
-    columns = ("round trip", "ours", "pure Python", "two copies", "Python / ours", "ours / copies")
+    columns = ("n", "tensors", "dtype", "ours", "pure Python", "two copies")
+    ratios = ("python / native", "native / copies")
     rows = [
-        [row["case"]]
+        [f"{row['n']:,}", f"{row['tensors']:,}", row["dtype"]]
         + [shown(row[f"{way} us"], 1e-6) for way in ("native", "python", "copies")]
-        + [f"{row[r].median:.3g}" for r in ("python / native", "native / copies")]
+        + [f"{row[ratio].median:.3g}" for ratio in ratios]
         for row in rows_of(report, "bridge")
     ]
-    return f"{markdown(columns, rows)}\n\n{source(report)}"
+    table = markdown((*columns, "Python / ours", "ours / copies"), rows)
+    return f"{table}\n\n{source(report)}"
 
 
 def overhead(report: Report) -> str:
-    cases = [
-        *rows_of(report, "overhead-float64"),
-        *rows_of(report, "overhead-float32"),
-        *rows_of(report, "overhead-tensors"),
-    ]
+    cases = [row for case in OVERHEAD for row in rows_of(report, case)]
     columns = ("n", "tensors", "dtype", "two copies", *SCIPY_PEERS)
     rows = [
         [f"{row['n']:,}", f"{row['tensors']:,}", row["dtype"]]
@@ -89,8 +56,7 @@ def overhead(report: Report) -> str:
 
 def ratios(report: Report) -> str:
     """How many times the peers' overhead ours is: the least and the most over all cases."""
-    cases = ("overhead-float64", "overhead-float32", "overhead-tensors")
-    every = [row for case in cases for row in rows_of(report, case)]
+    every = [row for case in OVERHEAD for row in rows_of(report, case)]
     chosen = {
         "n = 100, 4 tensors": [r for r in every if r["n"] == 100 and r["dtype"] == "float64"],
         "1000 tensors": [r for r in every if r["tensors"] == 1000],
@@ -118,7 +84,9 @@ def fits(report: Report) -> str:
     rows = []
     for problem in FITS:
         for row in rows_of(report, f"fit-{problem}"):
-            first = [f"{problem}, n = {row['n']}, {row['dtype']}", row["peer"]]
+            # A problem that could not be made has no size.
+            size = f", n = {row['n']}, {row['dtype']}" if "n" in row else ""
+            first = [f"{problem}{size}", row["peer"]]
             if "seconds" not in row:
                 rows.append([*first, row["note"], "", "", "", ""])
                 continue
@@ -132,31 +100,58 @@ def fits(report: Report) -> str:
 _FIT_DIGITS = {"/ ours": 3, "loss": 7, "gradient": 2}
 
 
-def wins(report: Report) -> str:
-    """Where a peer that reached as low a loss was faster than ours."""
-    lines = []
+def splits(report: Report) -> str:
+    """Whole fits by part; of a peer, what is not the closure is known as a whole only."""
+    parts = ("closure", "bridge", "solver")
+    rows = []
     for problem in FITS:
-        rows = [row for row in rows_of(report, f"fit-{problem}") if "seconds" in row]
-        ours = next(row for row in rows if row["peer"] == OURS)
-        limit = ours["loss"].median + SAME_LOSS * abs(ours["loss"].median)
-        for row in rows:
-            ratio = ours["seconds"].median / row["seconds"].median
-            if ratio > TOLERATED and row["loss"].median <= limit:
+        for row in rows_of(report, f"fit-{problem}"):
+            if "closure s" in row:
+                known = [shown(row[f"{part} s"]) if f"{part} s" in row else "" for part in parts]
+                rest = row["seconds"].median - row["closure s"].median
+                rows.append([problem, row["peer"], *known, seconds(rest)])
+    columns = ("problem", "by", *parts, "all but the closure")
+    return f"{markdown(columns, rows)}\n\n{source(report)}"
+
+
+def wins(report: Report) -> str:
+    """Where a peer that reached as low a loss was faster than ours, and by what."""
+    lines, missing = [], []
+    for problem in FITS:
+        found = fit_rows(rows_of(report, f"fit-{problem}"))
+        if found is None:
+            missing.append(problem)
+            continue
+        ours, peers = found
+        for row in peers:
+            ratio = 1 / row["/ ours"].median
+            if ratio > TOLERATED:
                 kind = "scipy's L-BFGS-B" if PEERS[row["peer"]].uses_scipy else "its own L-BFGS"
+                each, our_each = (r["ms per evaluation"].median for r in (row, ours))
                 lines.append(
-                    f"- {problem}: {row['peer']} ({kind}) takes 1/{ratio:.3g} of our time, in "
-                    f"{row['evaluations']} evaluations to our {ours['evaluations']}."
+                    f"- {problem}: {row['peer']} ({kind}) takes 1/{ratio:.3g} of our time, with "
+                    f"{row['evaluations']} evaluations of {each:.3g} ms, solver included, to our "
+                    f"{ours['evaluations']} of {our_each:.3g} ms."
                 )
-    if not lines:
-        return "No peer that reached as low a loss took less time than ours on any of the fits."
-    return "A peer that reached as low a loss was faster than ours here:\n\n" + "\n".join(lines)
+    text = "No peer that reached as low a loss took less time than ours on any of the fits."
+    if lines:
+        text = "A peer that reached as low a loss was faster than ours here:\n\n" + "\n".join(lines)
+    return text + (f"\n\nNot measured: {', '.join(missing)}." if missing else "")
+
+
+def kept(report: Report) -> str:
+    cases = {name: from_json(case["rows"]) for name, case in report["cases"].items()}
+    columns = ("must", "goal", "measured", "kept")
+    rows = [[row[column] for column in columns] for row in goals(cases)]
+    return f"{markdown(columns, rows)}\n\n{source(report)}"
 
 
 def memory(report: Report) -> str:
     rows = rows_of(report, "memory")
-    columns = ("n", "by", "MB beyond the model", "float64 vectors", "vectors beyond scipy's own")
+    measured = ("MB beyond the model", "float64 vectors", "vectors beyond scipy's own")
+    columns = ("method", "n", "by", *measured)
     lines = [
-        [f"{row['n']:,}", row["peer"]]
+        [row["method"], f"{row['n']:,}", row["peer"]]
         + (
             [f"{row[k].median:.3g}" for k in ("MB", "vectors", "vectors beyond scipy")]
             if "MB" in row
@@ -202,6 +197,26 @@ def products(report: Report) -> str:
     return f"{markdown(columns, rows)}\n\n{source(report)}"
 
 
+def dense(report: Report) -> str:
+    ways = ("ours", "functional", "vectorized")
+    rows = [
+        [row["model"], f"{row['n']:,}", *(shown(row[f"{way} s"]) for way in ways)]
+        + [f"{row[f'{way}, in gradients'].median:.3g}" for way in ways]
+        for row in rows_of(report, "dense")
+    ]
+    columns = ("dense Hessian", "n", *ways, *(f"{way}, in gradients" for way in ways))
+    return f"{markdown(columns, rows)}\n\n{source(report)}"
+
+
+def microbatches(report: Report) -> str:
+    columns = ("gradient of one", "replay of one", "replay of 16", "graph of 16")
+    rows = [
+        [row["model"], *(f"{row[column].median:.3g}" for column in columns)]
+        for row in rows_of(report, "micro-batches")
+    ]
+    return markdown(("peak MB of tensors, by micro-batches", *columns), rows)
+
+
 def vectorized(report: Report) -> str:
     columns = ("evaluations per second", "n", "closure", "vectorized", "ratio", "ratio with scipy")
     rows = [
@@ -222,7 +237,7 @@ def bookkeeping(report: Report) -> str:
     return f"{markdown(columns, rows)}\n\n{source(report)}"
 
 
-_OVERHEAD = {"overhead-float64", "overhead-float32", "overhead-tensors"}
+_OVERHEAD = set(OVERHEAD)
 _FITS = {f"fit-{problem}" for problem in FITS}
 
 TABLES: Mapping[str, tuple[set[str], Callable[[Report], str]]] = {
@@ -239,5 +254,9 @@ TABLES: Mapping[str, tuple[set[str], Callable[[Report], str]]] = {
     "bookkeeping": ({"bookkeeping"}, bookkeeping),
     "vectorized": ({"vectorized"}, vectorized),
     "products": ({"products"}, products),
+    "dense": ({"dense"}, dense),
+    "microbatches": ({"micro-batches"}, microbatches),
+    "splits": (_FITS, splits),
+    "kept": (_OVERHEAD | _FITS | {"memory", "fixed"}, kept),
 }
 """What each table needs of the report, and what makes it."""

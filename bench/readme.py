@@ -15,7 +15,8 @@ import re
 import sys
 from pathlib import Path
 
-from _tables import TABLES, Report
+from _markdown import Report
+from _tables import TABLES
 
 from pytorch_minimize.report._plots import draw
 
@@ -33,7 +34,7 @@ def rewritten(text: str, report: Report) -> str:
             raise SystemExit(f"there is no table {name!r}; known are {', '.join(TABLES)}")
         needed, make = TABLES[name]
         # What stands there stays where nothing else was measured.
-        if not needed <= report["cases"].keys():
+        if not needed <= {name for name, case in report["cases"].items() if case["rows"]}:
             return found[0]
         return f"<!-- {name} -->\n\n{make(report)}\n\n<!-- /{name} -->"
 

@@ -6,16 +6,20 @@ import argparse
 import importlib.util
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from ._cases import CASES
-from ._environment import headline, threads
+from ._environment import headline
+from ._goals import goals
 from ._plots import draw
-from ._rows import disagreements, from_json, table
-from ._runner import measured
+from ._rows import compared, from_json, table
+from ._runner import measure, measured
 
 PROGRAM = "python -m pytorch_minimize.report"
+
+FAILED, INTERRUPTED = 1, 130  # exit status
 
 
 def parser() -> argparse.ArgumentParser:
@@ -31,49 +35,65 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--compare", type=Path, nargs=2, metavar="JSON", help="two reports: which figures differ"
     )
-    made.add_argument("--process", choices=CASES, help=argparse.SUPPRESS)
+    made.add_argument("--process", nargs="+", choices=CASES, help=argparse.SUPPRESS)
     return made
 
 
-def main(argv: Sequence[str] | None = None) -> None:
+def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     if arguments.process:
-        case = CASES[arguments.process]
-        rows = case.measure(**((arguments.quick and case.quick) or case.full))
-        json.dump({"threads": threads(), "rows": rows}, sys.stdout)
-    elif arguments.compare:
-        compare(*arguments.compare)
-    else:
-        if importlib.util.find_spec("sklearn") is None:
-            sys.exit("the report fits scikit-learn's data: pip install scikit-learn matplotlib")
-        report(arguments.out, arguments.cases, arguments.quick, arguments.repeats)
+        measure(arguments.process, arguments.quick)
+        return 0
+    if arguments.compare:
+        old, new = (json.loads(path.read_text(encoding="utf-8")) for path in arguments.compare)
+        print(comparison(old, new))
+        return 0
+    if importlib.util.find_spec("sklearn") is None:
+        sys.exit("the report fits scikit-learn's data: pip install scikit-learn matplotlib")
+    return report(arguments.out, arguments.cases, arguments.quick, arguments.repeats)
 
 
-def report(out: Path, names: Sequence[str], quick: bool, repeats: int) -> None:
-    """Measure, write, print and draw."""
+def report(out: Path, names: Sequence[str], quick: bool, repeats: int) -> int:
+    """Measure, write, print and draw; returns the exit status."""
+    written = out / "report.json"
+    before = json.loads(written.read_text(encoding="utf-8")) if written.exists() else None
     made = measured(names, quick=quick, repeats=1 if quick else repeats)
     out.mkdir(parents=True, exist_ok=True)
-    (out / "report.json").write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
+    written.write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
+    cases = {name: from_json(case["rows"]) for name, case in made["cases"].items()}
     print(headline(made))
-    for name, case in made["cases"].items():
-        print(f"\n{CASES[name].title} [{name}]\n{table(from_json(case['rows']))}")
+    for name, rows in cases.items():
+        print(f"\n{CASES[name].title} [{name}]\n{table(rows)}")
     drawn = draw(made, out)
-    print(f"\nwritten: {', '.join(str(path) for path in (out / 'report.json', *drawn))}")
+    if before is not None and not quick:
+        print(f"\nwith the report that was there before:\n{comparison(before, made)}")
+    if kept := goals(cases):
+        print(f"\nWhat must hold\n{table(kept)}")
+    print(f"\nwritten: {', '.join(str(path) for path in (written, *drawn))}")
+    return _status(made)
 
 
-def compare(old: Path, new: Path) -> None:
+def _status(made: Mapping[str, Any]) -> int:
+    failed = {name: case["errors"] for name, case in made["cases"].items() if case["errors"]}
+    for name, errors in failed.items():
+        print(f"{name} failed in {len(errors)} of its processes: {errors[0]}", file=sys.stderr)
+    if made["environment"]["interrupted"]:
+        print("interrupted: only what was measured so far is there", file=sys.stderr)
+        return INTERRUPTED
+    return FAILED if failed else 0
+
+
+def comparison(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     """Which figures of two reports are further apart than the noise that both state."""
-    first, second = (json.loads(path.read_text(encoding="utf-8"))["cases"] for path in (old, new))
     total, apart = 0, []
-    for name in first.keys() & second.keys():
-        rows = (from_json(cases[name]["rows"]) for cases in (first, second))
-        count, lines = disagreements(*rows)
-        total += count
-        apart += [f"{name}: {line}" for line in lines]
-    print(
-        "\n".join([*sorted(apart), f"{total - len(apart)} of {total} figures agree within noise"])
-    )
+    for name, case in new["cases"].items():
+        if name in old["cases"]:
+            count, lines = compared(from_json(old["cases"][name]["rows"]), from_json(case["rows"]))
+            total += count
+            apart += [f"{name}: {line}" for line in lines]
+    verdict = f"{total - len(apart)} of {total} repeated figures agree within noise"
+    return "\n".join([*sorted(apart), verdict])
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

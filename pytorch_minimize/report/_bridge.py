@@ -6,7 +6,7 @@ would cost a numpy program. All columns of a row are measured in one run, in tur
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,38 +24,39 @@ __all__ = ["round_trips"]
 
 @dataclass(frozen=True)
 class Case:
+    """``numel`` elements in ``tensors`` tensors, of sizes that differ by one at most."""
+
+    numel: int
     tensors: int
-    size: int
     dtype: torch.dtype
-    number: int = 1
 
     @property
-    def name(self) -> str:
-        return f"{self.tensors} x {self.size:,} {str(self.dtype).removeprefix('torch.')}"
+    def number(self) -> int:
+        """How many round trips are timed together."""
+        return max(1, 100_000 // (self.numel + 200 * self.tensors))
 
     def params(self) -> list[Tensor]:
+        sizes = [len(part) for part in np.array_split(np.empty(self.numel, bool), self.tensors)]
         made = []
-        for _ in range(self.tensors):
-            made.append(torch.randn(self.size, dtype=self.dtype, requires_grad=True))
-            made[-1].grad = torch.randn_like(made[-1])
+        for size in sizes:
+            made.append(torch.ones(size, dtype=self.dtype, requires_grad=True))
+            made[-1].grad = torch.ones_like(made[-1])
         return made
 
 
-CASES = [
-    Case(4, 100, torch.float64, number=200),
-    Case(1000, 64, torch.float32, number=5),
-    Case(1, 64_000, torch.float32, number=5),
-    Case(4, 1_000_000, torch.float32),
-    Case(4, 1_000_000, torch.float64),
-    Case(4, 12_500_000, torch.float32),
-    Case(4, 12_500_000, torch.float64),
+DTYPES = (torch.float64, torch.float32, torch.bfloat16)
+SIZES = (100, 10_000, 1_000_000, 50_000_000)
+COUNTS = (1, 10, 100, 1000, 10_000)
+SPLIT = 64_000
+
+CASES = [Case(n, 4, dtype) for dtype in DTYPES for n in SIZES] + [
+    Case(SPLIT, count, dtype) for dtype in DTYPES for count in COUNTS
 ]
 
 
-def round_trips(largest: int, rounds: int) -> list[dict[str, Any]]:
-    """A row for each case of at most ``largest`` elements."""
-    cases = [case for case in CASES if case.tensors * case.size <= largest]
-    return [measure(case, rounds) for case in cases]
+def round_trips(largest: int, rounds: int) -> Iterator[dict[str, Any]]:
+    """A row for each case of at most ``largest`` elements: over n, and over tensors, by dtype."""
+    return (measure(case, rounds) for case in CASES if case.numel <= largest)
 
 
 def round_trip(bridge: Bridge) -> Callable[[], object]:
@@ -87,11 +88,14 @@ def measure(case: Case, rounds: int) -> dict[str, Any]:
             "python": round_trip(PythonBridge(params)),
             "copies": two_copies(native.numel),
         },
-        rounds=rounds,
+        # A pass over so many elements is long, and little disturbs it.
+        rounds=rounds if case.numel < 10_000_000 else 1 + rounds // 3,
         number=case.number,
     )
     return {
-        "case": case.name,
+        "n": case.numel,
+        "tensors": case.tensors,
+        "dtype": str(case.dtype).removeprefix("torch."),
         **{f"{name} us": 1e6 * value for name, value in seconds.items()},
         "python / native": seconds["python"] / seconds["native"],
         "native / copies": seconds["native"] / seconds["copies"],

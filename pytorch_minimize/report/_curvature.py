@@ -129,20 +129,23 @@ def measure_dense(model: Model, repeats: int) -> dict[str, Any]:
     params, curvature = model.params, model.curvature("graph")
     n = sum(p.numel() for p in params)
 
-    def ours() -> Any:
-        return symmetrise(curvature.products(identity_rows(n), n)[0])
-
     def functional(**how: Any) -> Callable[[], Any]:
         return lambda: torch.autograd.functional.hessian(model.loss, params, **how)
 
-    cases = {
-        "ours": ours,
+    cases: dict[str, Callable[[], Any]] = {
+        "gradient": ClosureRunner(model.closure(), make_bridge(params)).value_and_gradient,
+        "ours": lambda: symmetrise(curvature.products(identity_rows(n), n)[0]),
         "functional": functional(),
         "vectorized": functional(vectorize=True),
     }
     seconds = interleaved(cases, rounds=repeats)
-    row = {"model": model.name, "n": n} | {f"{way} s": seconds[way] for way in DENSE_WAYS}
-    return row | {"functional / ours": seconds["functional"] / seconds["ours"]}
+    return {
+        "model": model.name,
+        "n": n,
+        **{f"{way} s": seconds[way] for way in DENSE_WAYS},
+        **{f"{way}, in gradients": seconds[way] / seconds["gradient"] for way in DENSE_WAYS},
+        "functional / ours": seconds["functional"] / seconds["ours"],
+    }
 
 
 def peak_megabytes(run: Callable[[], object]) -> float:

@@ -7,6 +7,7 @@ import importlib.metadata
 import os
 import pathlib
 import platform
+from collections.abc import Mapping
 from typing import Any
 
 import threadpoolctl
@@ -32,7 +33,10 @@ def environment() -> dict[str, Any]:
             "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
             "system": platform.platform(),
         },
-        "versions": {"python": platform.python_version()} | {p: _version(p) for p in packages},
+        # torch's own word says which build it is; its distribution need not.
+        "versions": {"python": platform.python_version()}
+        | {package: _version(package) for package in packages}
+        | {"torch": torch.__version__},
         "build": dict(_C.build_info()),
     }
 
@@ -47,7 +51,7 @@ def threads() -> dict[str, Any]:
     return {"torch": torch.get_num_threads(), "pools": pools}
 
 
-def headline(report: dict[str, Any]) -> str:
+def headline(report: Mapping[str, Any]) -> str:
     """One line on where and with what a report's figures were measured.
 
     Args:

@@ -1,8 +1,8 @@
 """Peak memory of a process that minimises, beyond one with a tiny problem and beyond the model.
 
-    python -m pytorch_minimize.report._memory METHOD N
+    python -m pytorch_minimize.report._memory PEER N METHOD
 
-prints the peak of one method in bytes; METHOD is a peer, or "scipy" for scipy on a numpy function.
+prints the peak in bytes; PEER may be "scipy alone", for scipy on a numpy function.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,6 @@ __all__ = ["by_size"]
 Row = Mapping[str, Any]
 
 TENSORS = 10
-RULE = Rule(maxiter=10)
 SCIPY = "scipy alone"
 TINY = 10 * TENSORS
 
@@ -35,20 +35,24 @@ TINY = 10 * TENSORS
 _EACH_ITS_OWN_PAGES = {"MALLOC_MMAP_THRESHOLD_": "1000000"}
 
 
-def by_size(sizes: list[int], names: Sequence[str] = tuple(PEERS)) -> list[Row]:
-    """Peak memory as n grows: in MB, and in float64 vectors of length n."""
-    rows: list[Row] = []
-    floors = {name: _peak_of(name, TINY) for name in (SCIPY, *names)}
-    for n in sizes:
-        extras = {name: _beyond(floor, n, name) for name, floor in floors.items()}
-        rows += [_row(n, name, extra, extras[SCIPY]) for name, extra in extras.items()]
-    return rows
+def by_size(methods: Mapping[str, Sequence[str]], sizes: Sequence[int]) -> Iterator[Row]:
+    """Peak memory as n grows: in MB, and in float64 vectors of length n.
+
+    Args:
+        methods: scipy's name of each, and who is measured with it beside scipy alone.
+    """
+    for method, names in methods.items():
+        floors = {name: _peak_of(name, TINY, method) for name in (SCIPY, *names)}
+        for n in sizes:
+            extras = {name: _beyond(floor, n, name, method) for name, floor in floors.items()}
+            for name, extra in extras.items():
+                yield {"method": method} | dict(_row(n, name, extra, extras[SCIPY]))
 
 
 def _row(n: int, name: str, extra: float | str, scipys: float | str) -> Row:
     row = {"n": n, "peer": name}
     if isinstance(extra, str) or isinstance(scipys, str):
-        return row | {"note": extra}
+        return row | {"note": str(extra)}
     return row | {
         "MB": extra / 1e6,
         "vectors": extra / (8 * n),
@@ -56,17 +60,17 @@ def _row(n: int, name: str, extra: float | str, scipys: float | str) -> Row:
     }
 
 
-def _beyond(floor: int | str, n: int, name: str) -> float | str:
+def _beyond(floor: int | str, n: int, name: str, method: str) -> float | str:
     """Bytes beyond what is there without a run: imports, parameters and gradients."""
-    peak = floor if isinstance(floor, str) else _peak_of(name, n)
+    peak = floor if isinstance(floor, str) else _peak_of(name, n, method)
     if isinstance(floor, str) or isinstance(peak, str):
         return str(peak)
     return float(peak - floor - 2 * 8 * n)
 
 
-def _peak_of(method: str, n: int) -> int | str:
+def _peak_of(name: str, n: int, method: str) -> int | str:
     """Bytes, or why there are none."""
-    command = [sys.executable, "-W", "ignore", "-m", __name__, method, str(n)]
+    command = [sys.executable, "-W", "ignore", "-m", __name__, name, str(n), method]
     process = subprocess.run(
         command, capture_output=True, text=True, check=False, env=os.environ | _EACH_ITS_OWN_PAGES
     )
@@ -87,7 +91,7 @@ def _bowl(n: int) -> tuple[Problem, list[float]]:
     return Problem(params, lambda: loss_of(*params), loss_of, resets=False), weights
 
 
-def _scipy_alone(n: int, weights: list[float]) -> None:
+def _scipy_alone(n: int, weights: list[float], rule: Rule) -> None:
     column = np.array(weights)[:, None]
 
     def fun(x: Any) -> float:
@@ -97,25 +101,36 @@ def _scipy_alone(n: int, weights: list[float]) -> None:
     def jac(x: Any) -> Any:
         return (x.reshape(TENSORS, -1) * column).reshape(-1)
 
-    options = RULE.options
-    scipy.optimize.minimize(fun, np.ones(n), jac=jac, method=RULE.method, options=options)
+    options = rule.options
+    scipy.optimize.minimize(fun, np.ones(n), jac=jac, method=rule.method, options=options)
 
 
-def main(method: str, n: int) -> None:
-    import resource  # not on Windows
-
+def main(name: str, n: int, method: str) -> None:
     problem, weights = _bowl(n)
     problem.closure()
-    if method == SCIPY:
-        _scipy_alone(n, weights)
+    rule = Rule(maxiter=10, method=method)
+    if name == SCIPY:
+        _scipy_alone(n, weights, rule)
     else:
-        refusal = why_not(PEERS[method], lambda: PEERS[method].run(problem, RULE))
+        refusal = why_not(PEERS[name], lambda: PEERS[name].run(problem, rule))
         if refusal is not None:
             print(refusal)
             return
+    print(_peak())
+
+
+def _peak() -> int:
+    """Bytes that this process had at most."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        # Linux hands the parent's maximum down into what getrusage tells, but not into this.
+        lines = status.read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
+    import resource  # not on Windows
+
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(peak * (1 if sys.platform == "darwin" else 1024))
+    return peak * (1 if sys.platform == "darwin" else 1024)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    main(sys.argv[1], int(sys.argv[2]), sys.argv[3])

@@ -26,11 +26,12 @@ from ._problems import Problem
 from ._straightforward import Array
 from ._timing import rounds_of, timed
 
-__all__ = ["FLOOR", "by_size", "by_tensors"]
+__all__ = ["FLOOR", "OVERHEAD", "by_size", "by_tensors"]
 
 Row = Mapping[str, Any]
 
 FLOOR = "two copies"
+OVERHEAD = ("overhead-float64", "overhead-float32", "overhead-tensors")  # the cases of this file
 
 
 class _Free(torch.autograd.Function):
@@ -108,14 +109,14 @@ class Questions:
             yield
 
 
-def by_size(dtype: str, sizes: list[int], rounds: int) -> list[Row]:
+def by_size(dtype: str, sizes: list[int], rounds: int) -> Iterator[Row]:
     """Overhead of one evaluation as n grows, over four tensors."""
-    return [_overhead_row(n, 4, getattr(torch, dtype), rounds) for n in sizes]
+    return (_overhead_row(n, 4, getattr(torch, dtype), rounds) for n in sizes)
 
 
-def by_tensors(numel: int, counts: list[int], dtype: str, rounds: int) -> list[Row]:
+def by_tensors(numel: int, counts: list[int], dtype: str, rounds: int) -> Iterator[Row]:
     """Overhead of one evaluation as the same n is split over more tensors."""
-    return [_overhead_row(numel, count, getattr(torch, dtype), rounds) for count in counts]
+    return (_overhead_row(numel, count, getattr(torch, dtype), rounds) for count in counts)
 
 
 def _overhead_row(numel: int, tensors: int, dtype: torch.dtype, rounds: int) -> Row:

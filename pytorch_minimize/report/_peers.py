@@ -11,7 +11,7 @@ import importlib.util
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 from unittest import mock
 
 import torch
@@ -30,12 +30,13 @@ class Rule:
 
     gtol: float = 0.0
     maxiter: int = 100
-    method: ClassVar[str] = "L-BFGS-B"  # the one that all of them have
+    method: str = "L-BFGS-B"  # the one that all of them have
 
     @property
     def options(self) -> dict[str, Any]:
         """In scipy's words; a new dict, since some write into theirs."""
-        return {"gtol": self.gtol, "ftol": 0.0, "maxiter": self.maxiter, "maxfun": 10**9}
+        others = {"L-BFGS-B": {"ftol": 0.0, "maxfun": 10**9}}
+        return {"gtol": self.gtol, "maxiter": self.maxiter, **others.get(self.method, {})}
 
 
 Split = Mapping[str, float]
@@ -80,7 +81,7 @@ def _straightforward(problem: Problem, rule: Rule) -> None:
 def _torchmin_scipy(problem: Problem, rule: Rule) -> None:
     from torchmin.optim import ScipyMinimizer
 
-    optimizer = ScipyMinimizer(problem.params, method="l-bfgs-b", options=rule.options)
+    optimizer = ScipyMinimizer(problem.params, method=rule.method.lower(), options=rule.options)
     optimizer.step(problem.closure)
 
 

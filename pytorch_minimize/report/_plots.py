@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ._figure import Figure
 from ._memory import SCIPY
 from ._overhead import FLOOR
-from ._peers import OURS, PEERS, SCIPY_PEERS
+from ._peers import OURS, PEERS, SCIPY_PEERS, Rule
 from ._problems import FITS
-from ._rows import Figure, Row, from_json
+from ._rows import Row, from_json
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,7 +38,7 @@ def draw(report: Mapping[str, Any], folder: Path) -> list[Path]:
     except ImportError:
         print("matplotlib is not installed: no pictures (the extra 'report' has it)")
         return []
-    cases = {name: from_json(case["rows"]) for name, case in report["cases"].items()}
+    cases = {n: from_json(case["rows"]) for n, case in report["cases"].items() if case["rows"]}
     written = []
     for name, (needed, size, picture) in _PICTURES.items():
         if needed <= cases.keys():
@@ -69,7 +70,7 @@ def _overhead(canvas: Canvas, cases: Cases) -> None:
 
 def _memory(canvas: Canvas, cases: Cases) -> None:
     growth, bars = canvas.subplots(1, 2, width_ratios=(1, 1.1))
-    rows = [row for row in cases["memory"] if "MB" in row]
+    rows = [row for row in cases["memory"] if "MB" in row and row["method"] == Rule.method]
     names = list(dict.fromkeys(row["peer"] for row in rows))
     for name in names:
         style = _LINE if name == SCIPY else {**_STYLES[name], "markersize": 4}
@@ -112,8 +113,8 @@ def _line(axes: Axes, rows: Sequence[Row], x: str, y: str, **style: Any) -> None
         axes.plot(places, [figure.median for figure in figures], **style)
         axes.fill_between(
             places,
-            [figure.low for figure in figures],
-            [figure.high for figure in figures],
+            [min(figure.values) for figure in figures],
+            [max(figure.values) for figure in figures],
             color=style["color"],
             alpha=0.15,
             linewidth=0,

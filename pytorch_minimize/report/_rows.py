@@ -2,80 +2,90 @@
 
 from __future__ import annotations
 
-import statistics
+import itertools
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-__all__ = ["Figure", "Row", "disagreements", "from_json", "merged", "table"]
+from ._figure import Figure, typical_spread
+
+__all__ = ["Row", "compared", "from_json", "merged", "table", "to_json"]
 
 Row = Mapping[str, Any]
-
-
-class Figure(NamedTuple):
-    """One measurement, repeated: its median, and the lowest and highest of the processes.
-
-    Example:
-        >>> print(Figure.of([1.0, 1.02, 1.1]))
-        1.02 ±5%
-    """
-
-    median: float
-    low: float
-    high: float
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> Figure:
-        return cls(statistics.median(values), min(values), max(values))
-
-    @property
-    def noise(self) -> float:
-        """How far apart two processes were."""
-        return self.high - self.low
-
-    def __str__(self) -> str:
-        share = self.noise / 2 / abs(self.median) if self.median else 0.0
-        return f"{self.median:.4g} ±{share:.0%}" if share >= 0.005 else f"{self.median:.4g}"
 
 
 def merged(runs: Sequence[Sequence[Row]]) -> list[Row]:
     """The rows of one case from several processes as one: floats were measured, the rest names it.
 
+    A process that ended early has fewer rows than the others, and a peer that failed in one
+    process has figures from the others.
+
     Example:
-        >>> merged([[{"n": 100, "us": 2.0}], [{"n": 100, "us": 3.0}]])
-        [{'n': 100, 'us': Figure(median=2.5, low=2.0, high=3.0)}]
+        >>> [row] = merged([[{"n": 100, "us": 2.0}], [{"n": 100, "us": 3.0}]])
+        >>> row["n"], row["us"].values
+        (100, (2.0, 3.0))
     """
-    return [_one(rows) for rows in zip(*runs, strict=True)]
-
-
-def _one(rows: Sequence[Row]) -> Row:
-    merged_row: dict[str, Any] = {}
-    for key, value in rows[0].items():
-        values = [row[key] for row in rows if isinstance(row.get(key), float)]
-        merged_row[key] = Figure.of(values) if isinstance(value, float) else value
-    return merged_row
-
-
-def from_json(rows: Iterable[Row]) -> list[Row]:
-    """JSON knows no figures, only lists of three numbers."""
+    rows = [
+        _together([row for row in rows if row is not None]) for rows in itertools.zip_longest(*runs)
+    ]
+    columns: dict[str, list[list[float]]] = defaultdict(list)
+    for row in rows:
+        for key, value in row.items():
+            if isinstance(value, list):
+                columns[key].append(value)
+    typical = {key: typical_spread(column) for key, column in columns.items()}
     return [
-        {key: Figure(*value) if isinstance(value, list) else value for key, value in row.items()}
+        {
+            key: Figure.of(value, typical[key]) if isinstance(value, list) else value
+            for key, value in row.items()
+        }
         for row in rows
     ]
 
 
-def disagreements(old: Sequence[Row], new: Sequence[Row]) -> tuple[int, list[str]]:
-    """How many figures two reports share, and those further apart than the noise of both."""
+def _together(rows: Sequence[Row]) -> Row:
+    """One row: a list of what was measured, or what names the row."""
+    found: dict[str, Any] = {}
+    for key in dict.fromkeys(key for row in rows for key in row):
+        values = [row[key] for row in rows if key in row]
+        found[key] = [value for value in values if isinstance(value, float)] or values[0]
+    return found
+
+
+def to_json(rows: Iterable[Row]) -> list[Row]:
+    return [
+        {key: v.to_json() if isinstance(v, Figure) else v for key, v in row.items()} for row in rows
+    ]
+
+
+def from_json(rows: Iterable[Row]) -> list[Row]:
+    return [
+        {key: Figure.from_json(v) if isinstance(v, dict) else v for key, v in row.items()}
+        for row in rows
+    ]
+
+
+def compared(old: Sequence[Row], new: Sequence[Row]) -> tuple[int, list[str]]:
+    """How many repeated figures two reports share, and which do not agree within their noise."""
     count, apart = 0, []
-    for before, after in zip(old, new, strict=False):
-        name = ", ".join(str(value) for value in before.values() if not isinstance(value, Figure))
-        for key, first in before.items():
-            second = after.get(key)
+    after = {_name(row): row for row in new}
+    for row in old:
+        name = _name(row)
+        for key, first in row.items():
+            second = after.get(name, {}).get(key)
             if not (isinstance(first, Figure) and isinstance(second, Figure)):
                 continue
-            count += 1
-            if abs(first.median - second.median) > first.noise + second.noise:
+            agreement = first.agrees(second)
+            count += agreement is not None
+            if agreement is False:
                 apart.append(f"{name}: {key} {first} and {second}")
     return count, apart
+
+
+def _name(row: Row) -> str:
+    # Counts such as a fit's evaluations may differ from run to run, and name nothing.
+    names = (value for key, value in row.items() if key not in ("evaluations", "note"))
+    return ", ".join(str(value) for value in names if not isinstance(value, Figure))
 
 
 def table(rows: Sequence[Row]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -23,9 +23,9 @@ __all__ = ["by_part", "fixed_costs"]
 Row = Mapping[str, Any]
 
 
-def by_part(methods: list[str], sizes: list[int], rounds: int) -> list[Row]:
+def by_part(methods: list[str], sizes: list[int], rounds: int) -> Iterator[Row]:
     """Milliseconds per evaluation by part, for each method and n."""
-    return [evaluation_row(method, n, rounds) for method in methods for n in sizes]
+    return (evaluation_row(method, n, rounds) for method in methods for n in sizes)
 
 
 def fixed_costs(rounds: int) -> list[Row]:
