@@ -84,7 +84,9 @@ def fits(report: Report) -> str:
     rows = []
     for problem in FITS:
         for row in rows_of(report, f"fit-{problem}"):
-            first = [f"{problem}, n = {row['n']}, {row['dtype']}", row["peer"]]
+            # A problem that could not be made has no size.
+            size = f", n = {row['n']}, {row['dtype']}" if "n" in row else ""
+            first = [f"{problem}{size}", row["peer"]]
             if "seconds" not in row:
                 rows.append([*first, row["note"], "", "", "", ""])
                 continue
@@ -114,9 +116,13 @@ def splits(report: Report) -> str:
 
 def wins(report: Report) -> str:
     """Where a peer that reached as low a loss was faster than ours, and by what."""
-    lines = []
+    lines, missing = [], []
     for problem in FITS:
-        ours, peers = fit_rows(rows_of(report, f"fit-{problem}")) or ({}, [])
+        found = fit_rows(rows_of(report, f"fit-{problem}"))
+        if found is None:
+            missing.append(problem)
+            continue
+        ours, peers = found
         for row in peers:
             ratio = 1 / row["/ ours"].median
             if ratio > TOLERATED:
@@ -127,9 +133,10 @@ def wins(report: Report) -> str:
                     f"{row['evaluations']} evaluations of {each:.3g} ms, solver included, to our "
                     f"{ours['evaluations']} of {our_each:.3g} ms."
                 )
-    if not lines:
-        return "No peer that reached as low a loss took less time than ours on any of the fits."
-    return "A peer that reached as low a loss was faster than ours here:\n\n" + "\n".join(lines)
+    text = "No peer that reached as low a loss took less time than ours on any of the fits."
+    if lines:
+        text = "A peer that reached as low a loss was faster than ours here:\n\n" + "\n".join(lines)
+    return text + (f"\n\nNot measured: {', '.join(missing)}." if missing else "")
 
 
 def kept(report: Report) -> str:

@@ -33,7 +33,10 @@ def environment() -> dict[str, Any]:
             "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
             "system": platform.platform(),
         },
-        "versions": {"python": platform.python_version()} | {p: _version(p) for p in packages},
+        # torch's own word says which build it is; its distribution need not.
+        "versions": {"python": platform.python_version()}
+        | {package: _version(package) for package in packages}
+        | {"torch": torch.__version__},
         "build": dict(_C.build_info()),
     }
 
