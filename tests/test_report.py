@@ -332,6 +332,7 @@ def test_what_must_hold_is_told_from_the_figures() -> None:
         ("0.9 at n = 100, 1000 tensors, float32", "no"),
         ("19", "no"),
         ("0.952 ±0% of botorch", "yes"),
+        ("2.000 ±0% of torch LBFGS", "-"),
         ("3.20 at n = 10", "no"),
         ("1.2", "yes"),
     ]
