@@ -281,10 +281,19 @@ def test_honest_reports_seldom_disagree(repeats: int) -> None:
         ]
         return [{**row, "table": k} for k, table in enumerate(tables) for row in table]
 
-    count, apart = compared(report(), report())
-    assert count == 1200
-    assert len(apart) <= 12
-    assert len(compared(report(), report(change=2.0))[1]) >= 0.8 * count
+    same = compared(report(), report())
+    assert same.agree + same.unclear + len(same.apart) == 1200
+    assert len(same.apart) <= 12
+    assert same.agree >= 0.7 * 1200
+    assert len(compared(report(), report(change=2.0)).apart) >= 0.8 * 1200
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.1, 0.4, 3.0])
+def test_a_change_by_half_never_passes_for_agreement(noise: float) -> None:
+    before, after = Figure((2.0,), 2.0 * noise), Figure((3.01,), 3.01 * noise)
+    assert not before.agrees(after)
+    assert not after.agrees(before)
+    assert before.agrees(before) is (True if noise < 0.4 else None)
 
 
 def test_reports_disagree_where_they_are_further_apart_than_their_noise(
@@ -292,14 +301,16 @@ def test_reports_disagree_where_they_are_further_apart_than_their_noise(
 ) -> None:
     old = [{"n": 3, "us": Figure((1.5,), 0.2), "ms": Figure((1.5,), 0.2), "note": "x"}]
     new = [{"n": 3, "us": Figure((1.7,), 0.1), "ms": Figure((2.0,), 0.2), "note": "y"}]
-    assert compared(old, new) == (2, ["3: ms 1.5 ±13% and 2 ±10%"])
+    old[0]["s"] = new[0]["s"] = Figure((1.0,))
+    assert compared(old, new) == (1, 1, ["3: ms 1.5 ±13% and 2 ±10%"])
     for name, rows in (("old", old), ("new", new)):
         report = {"cases": {"bridge": {"rows": to_json(rows)}}}
         (tmp_path / name).write_text(json.dumps(report))
     assert program.main(["--compare", str(tmp_path / "old"), str(tmp_path / "new")]) == 0
     assert capsys.readouterr().out.splitlines() == [
         "bridge: 3: ms 1.5 ±13% and 2 ±10%",
-        "1 of 2 repeated figures agree within noise",
+        "1 of 2 repeated figures agree within noise; "
+        "1 more were measured once, or their noise would hide 1.5 times",
     ]
 
 
