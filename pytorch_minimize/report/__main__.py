@@ -12,6 +12,7 @@ from typing import Any
 
 from ._cases import CASES
 from ._environment import headline
+from ._figure import SEEN
 from ._goals import goals
 from ._plots import draw
 from ._rows import compared, from_json, table
@@ -85,13 +86,15 @@ def _status(made: Mapping[str, Any]) -> int:
 
 def comparison(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     """Which figures of two reports are further apart than the noise that both state."""
-    total, apart = 0, []
+    agree, unclear, apart = 0, 0, []
     for name, case in new["cases"].items():
         if name in old["cases"]:
-            count, lines = compared(from_json(old["cases"][name]["rows"]), from_json(case["rows"]))
-            total += count
-            apart += [f"{name}: {line}" for line in lines]
-    verdict = f"{total - len(apart)} of {total} repeated figures agree within noise"
+            found = compared(from_json(old["cases"][name]["rows"]), from_json(case["rows"]))
+            agree, unclear = agree + found.agree, unclear + found.unclear
+            apart += [f"{name}: {line}" for line in found.apart]
+    verdict = f"{agree} of {agree + len(apart)} repeated figures agree within noise"
+    if unclear:
+        verdict += f"; {unclear} more were measured once, or their noise would hide {SEEN} times"
     return "\n".join([*sorted(apart), verdict])
 
 

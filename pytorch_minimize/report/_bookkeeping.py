@@ -68,19 +68,21 @@ class SlowClosure:
         return loss
 
 
-def shares(methods: list[str], n: int, rounds: int) -> list[Row]:
+def shares(methods: list[str], n: int, maxiter: int, rounds: int) -> list[Row]:
     """Microseconds per iteration beside a closure of 1 ms, and percent of the run."""
     return [
         {"method": method, "with": what, "n": n}
-        | medians([_share(method, n, "callback" in what, settings) for _ in range(rounds)])
+        | medians([_share(method, n, maxiter, "callback" in what, settings) for _ in range(rounds)])
         for method in methods
         for what, settings in SETTINGS.items()
     ]
 
 
-def _share(method: str, n: int, callback: bool, settings: Mapping[str, Any]) -> dict[str, float]:
+def _share(
+    method: str, n: int, maxiter: int, callback: bool, settings: Mapping[str, Any]
+) -> dict[str, float]:
     closure, stopwatch = SlowClosure(n), Stopwatch()
-    args: dict[str, Any] = {"method": method, "options": {"maxiter": 200, "gtol": 0.0}}
+    args: dict[str, Any] = {"method": method, "options": {"maxiter": maxiter, "gtol": 0.0}}
     if callback:
         args["callback"] = lambda xk: None
     optimizer = MinimizeWrapper(closure.problem.params, args, **settings)

@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 
 from scipy import special
 
-__all__ = ["Figure", "typical_spread"]
+__all__ = ["SEEN", "Figure", "typical_spread"]
 
 CONFIDENCE = 0.99
+SEEN = 1.5  # the change that figures must be able to show before they are said to agree
 WEIGHT = 2  # of the spread that is typical of a column, where a figure's own has weight 1
 
 
@@ -71,12 +72,18 @@ class Figure(NamedTuple):
         return (self.noise or 0.0) / abs(self.median) if self.median else 0.0
 
     def agrees(self, other: Figure) -> bool | None:
-        """Whether both may be measurements of one thing; None where the noise is not known."""
+        """Whether both may be measurements of one thing.
+
+        None where that cannot be told: the noise is not known, or would hide a factor of 1.5.
+        """
         if self.noise is None or other.noise is None:
             return None
         # Equal but for rounding: what does not vary at all has no noise.
-        rounding = 1e-9 * abs(self.median)
-        return abs(self.median - other.median) <= math.hypot(self.noise, other.noise) + rounding
+        allowed = math.hypot(self.noise, other.noise) + 1e-9 * abs(self.median)
+        if abs(self.median - other.median) > allowed:
+            return False
+        smaller = min(abs(self.median), abs(other.median))
+        return True if allowed <= (SEEN - 1) * smaller else None
 
     def __str__(self) -> str:
         return (

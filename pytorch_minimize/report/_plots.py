@@ -25,8 +25,17 @@ Cases = Mapping[str, Sequence[Row]]
 _COLOURS = ("#000000", "#8c510a", "#01665e", "#d6604d", "#4393c3", "#a6a6a6", "#c51b7d", "#b8b800")
 _MARKERS = "osDv^P<>"
 _STYLES: Mapping[str, Mapping[str, Any]] = {
-    name: {"color": colour, "marker": marker, "linewidth": 2.2 if name == OURS else 1.2}
+    name: {
+        "color": colour,
+        "marker": marker,
+        "linewidth": 2.2 if name == OURS else 1.2,
+        "zorder": 3 if name == OURS else 2,  # on top of those that cost the same
+    }
     for name, colour, marker in zip(PEERS, _COLOURS, _MARKERS, strict=True)
+}
+_PARTS: Mapping[str, Mapping[str, Any]] = {
+    "closure": {"color": "#525252"},
+    "bridge": {"facecolor": "white", "edgecolor": "black", "hatch": "////"},
 }
 _LINE = {"color": "#555555", "linestyle": "--", "linewidth": 1.2}
 
@@ -97,13 +106,16 @@ def _fits(canvas: Canvas, cases: Cases) -> None:
         names = [row["peer"] for row in rows]
         totals = [row["seconds"].median for row in rows]
         _bars(axes, names, totals, color="#d9d9d9")
-        closures = [row["closure s"].median if "closure s" in row else 0.0 for row in rows]
-        axes.barh(names, closures, color="#525252", height=0.7)
+        start = [0.0] * len(rows)
+        for part, look in _PARTS.items():
+            widths = [row[f"{part} s"].median if f"{part} s" in row else 0.0 for row in rows]
+            axes.barh(names, widths, left=start, height=0.7, **look)
+            start = [left + width for left, width in zip(start, widths, strict=True)]
         for place, row in enumerate(rows):
             text = f" {row['evaluations']} evaluations, loss {row['loss'].median:.5g}"
             axes.text(totals[place], place, text, va="center", fontsize=7.5)
         axes.set_xlim(0, 1.75 * max(totals))
-        axes.set_xlabel("seconds (dark: in the closure, where it is known)", fontsize=8)
+        axes.set_xlabel("seconds (dark: closure, hatched: bridge, where known)", fontsize=8)
 
 
 def _line(axes: Axes, rows: Sequence[Row], x: str, y: str, **style: Any) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from ._figure import Figure, typical_spread
 
-__all__ = ["Row", "compared", "from_json", "merged", "table", "to_json"]
+__all__ = ["Comparison", "Row", "compared", "from_json", "merged", "table", "to_json"]
 
 Row = Mapping[str, Any]
 
@@ -65,9 +65,24 @@ def from_json(rows: Iterable[Row]) -> list[Row]:
     ]
 
 
-def compared(old: Sequence[Row], new: Sequence[Row]) -> tuple[int, list[str]]:
-    """How many repeated figures two reports share, and which do not agree within their noise."""
-    count, apart = 0, []
+class Comparison(NamedTuple):
+    """Of the figures that two reports share.
+
+    Attributes:
+        agree: how many agree within their noise.
+        unclear: how many are too noisy to tell, or were not repeated.
+        apart: those that do not agree, in words.
+    """
+
+    agree: int
+    unclear: int
+    apart: list[str]
+
+
+def compared(old: Sequence[Row], new: Sequence[Row]) -> Comparison:
+    """Every figure that both reports have, by its row's name."""
+    verdicts: Counter[bool | None] = Counter()
+    apart = []
     after = {_name(row): row for row in new}
     for row in old:
         name = _name(row)
@@ -76,10 +91,10 @@ def compared(old: Sequence[Row], new: Sequence[Row]) -> tuple[int, list[str]]:
             if not (isinstance(first, Figure) and isinstance(second, Figure)):
                 continue
             agreement = first.agrees(second)
-            count += agreement is not None
+            verdicts[agreement] += 1
             if agreement is False:
                 apart.append(f"{name}: {key} {first} and {second}")
-    return count, apart
+    return Comparison(verdicts[True], verdicts[None], apart)
 
 
 def _name(row: Row) -> str:

@@ -27,6 +27,7 @@ __all__ = ["measure", "measured"]
 # threads that wait for each other would take most of its time.
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
+COMMAND = (sys.executable, "-W", "ignore", "-m", __package__ or "")
 LIMIT = 900.0  # seconds of one process; the longest case takes a fifth
 
 
@@ -87,14 +88,13 @@ def _runs(jobs: Sequence[str], quick: bool) -> Iterator[tuple[str, Run]]:
 
 def in_a_process(names: Sequence[str], quick: bool) -> Iterator[Run]:
     """What one process answers for the cases that it comes to, the last of which may fail."""
-    command = [sys.executable, "-W", "ignore", "-m", __package__ or "", "--process", *names]
-    command += ["--quick"] * quick
+    command = [*COMMAND, "--process", *names] + ["--quick"] * quick
     environ = os.environ | (_ONE_THREAD if quick else {})
     start, run, left = perf_counter(), Run(), len(names)
     with (
         tempfile.TemporaryFile("w+") as log,
         subprocess.Popen(
-            command + ["--quick"] * quick,
+            command,
             stdout=subprocess.PIPE,
             stderr=log,
             text=True,
@@ -108,8 +108,8 @@ def in_a_process(names: Sequence[str], quick: bool) -> Iterator[Run]:
                 run.threads, run.seconds = answer["threads"], perf_counter() - start
                 yield run
                 start, run, left = perf_counter(), Run(), left - 1
-        if process.wait() or left:
-            run.error, run.seconds = _error(process.returncode, log), perf_counter() - start
+        if left:
+            run.error, run.seconds = _error(process.wait(), log), perf_counter() - start
             yield run
 
 

@@ -24,7 +24,6 @@ __all__ = ["rates"]
 Row = Mapping[str, Any]
 
 POPULATION = 100
-GENERATIONS = 20
 
 
 class Rastrigin(nn.Module):
@@ -55,22 +54,22 @@ class Fit(nn.Module):
 MODELS: Mapping[str, Callable[[], Rastrigin | Fit]] = {"Rastrigin": Rastrigin, "network": Fit}
 
 
-def rates(rounds: int) -> list[Row]:
+def rates(generations: int, rounds: int) -> list[Row]:
     """Evaluations per second of both ways, and their ratios, for each model."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)  # the tensors are small: a second thread mostly waits
     try:
-        return [_row(name, rounds) for name in MODELS]
+        return [_row(name, generations, rounds) for name in MODELS]
     finally:
         torch.set_num_threads(before)
 
 
-def _row(name: str, rounds: int) -> Row:
+def _row(name: str, generations: int, rounds: int) -> Row:
     taken: dict[bool, list[dict[str, float]]] = {False: [], True: []}
     for number in range(rounds + 1):  # the first is not counted
         for batched, found in taken.items():
             torch.manual_seed(0)
-            run = _rates(MODELS[name](), batched=batched)
+            run = _rates(MODELS[name](), generations, batched=batched)
             if number:
                 found.append(run)
     plain, together = (medians(found) for found in taken.values())
@@ -81,13 +80,13 @@ def _row(name: str, rounds: int) -> Row:
     return row
 
 
-def _rates(model: Rastrigin | Fit, *, batched: bool) -> dict[str, float]:
+def _rates(model: Rastrigin | Fit, generations: int, *, batched: bool) -> dict[str, float]:
     """Evaluations per second of one run from a fixed seed."""
     optimizer = DifferentialEvolutionWrapper(
         [{"params": model.parameters(), "bounds": (-5.12, 5.12)}],
         {
             "popsize": POPULATION // _numel(model),  # scipy's is per variable
-            "maxiter": GENERATIONS,
+            "maxiter": generations,
             "tol": 0.0,
             "polish": False,
             "rng": 0,
