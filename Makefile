@@ -77,6 +77,7 @@ $(CUDA_VENV)/set-up: constraints.txt constraints-cuda.txt pyproject.toml
 # Where the toolkit is, nvcc itself says: what is on the PATH may be a link or a script.
 $(CUDA_VENV)/built: export CUDA_HOME ?= $(shell nvcc --dryrun -x cu /dev/null 2>&1 | sed -n 's/^.* TOP=//p')
 $(CUDA_VENV)/built: export TORCH_CUDA_ARCH_LIST = $(CUDA_ARCHITECTURES)
+$(CUDA_VENV)/built: export WERROR = 1
 $(CUDA_VENV)/built: $(CUDA_VENV)/set-up setup.py $(wildcard csrc/* csrc/cuda/* pytorch_minimize/*.py* pytorch_minimize/*/*.py)
 	PATH="$(CURDIR)/$(CUDA_BIN):$(PATH)" $(CUDA_BIN)/python setup.py -q build \
 		--build-temp $(CUDA_BUILD)/temp --build-lib $(CUDA_BUILD)/lib

@@ -1,9 +1,9 @@
 """Builds the C++ extension; everything else about the package is in pyproject.toml.
 
-DEBUG=1 builds with assertions and symbols, SANITIZE=1 with the address and
-undefined-behaviour sanitizers as well, EXTENSION=0 without the extension (then only
-PYTORCH_MINIMIZE_BRIDGE=python works). CUDA is built where torch was built with it and finds
-the toolkit (CUDA_HOME), whether or not there is a card; USE_CUDA=0 leaves it out.
+DEBUG=1 builds with assertions and symbols, SANITIZE=1 with the address and undefined-behaviour
+sanitizers as well, EXTENSION=0 without the extension (then only PYTORCH_MINIMIZE_BRIDGE=python
+works). CUDA is built where torch was built with it and finds the toolkit (CUDA_HOME), whether or
+not there is a card; USE_CUDA=0 leaves it out, and WERROR=1 refuses kernels that spill registers.
 """
 
 import os
@@ -48,8 +48,11 @@ def compile_args() -> list[str]:
 
 
 def nvcc_args() -> list[str]:
-    # A kernel that spills its registers is not one that we want, so that it does not build.
-    ptxas = "-Xptxas=-v,--warn-on-spills,--warning-as-error"
+    ptxas = "-Xptxas=-v,--warn-on-spills"
+    # A kernel that spills its registers is not one that we want; but it works, so that on a card
+    # that we did not compile for it is better than none.
+    if os.environ.get("WERROR") == "1":
+        ptxas += ",--warning-as-error"
     return ["-std=c++20", "-O0" if DEBUG else "-O3", "-lineinfo" if DEBUG else "-DNDEBUG", ptxas]
 
 
