@@ -46,7 +46,7 @@ def _overhead_by_tensors(numel: int, counts: list[int]) -> Case:
     return Case(
         f"Microseconds per evaluation outside the closure, n = {numel:,}, over tensors",
         _overhead.by_tensors,
-        {"numel": numel, "counts": counts, "dtype": "float32", "rounds": 5},
+        {"numel": numel, "counts": counts, "dtype": "float32", "rounds": 3},
         {"numel": 1000, "counts": [1, 100], "dtype": "float32", "rounds": 1},
     )
 
@@ -111,7 +111,7 @@ CASES: Mapping[str, Case] = {
         {"models": ["logistic", "MLP", "deep"], "rounds": 9},
         {"models": ["logistic"], "rounds": 2},
     ),
-    "dense": Case("A dense Hessian, seconds", _curvature.dense, {"rounds": 3}, None),
+    "dense": Case("A dense Hessian, seconds", _curvature.dense, {"rounds": 1}, None),
     "micro-batches": Case(
         "Megabytes of tensors at the peak of a product over micro-batches",
         _curvature.memory,

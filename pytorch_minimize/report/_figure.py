@@ -26,7 +26,7 @@ class Figure(NamedTuple):
 
     Example:
         >>> print(Figure.of([1.0, 1.02, 1.1], typical=0.02))
-        1.02 ±8%
+        1.02 ±9%
         >>> print(Figure.of([1.0]))
         1
     """
