@@ -46,7 +46,7 @@ def _overhead_by_tensors(numel: int, counts: list[int]) -> Case:
     return Case(
         f"Microseconds per evaluation outside the closure, n = {numel:,}, over tensors",
         _overhead.by_tensors,
-        {"numel": numel, "counts": counts, "dtype": "float32", "rounds": 5},
+        {"numel": numel, "counts": counts, "dtype": "float32", "rounds": 3},
         {"numel": 1000, "counts": [1, 100], "dtype": "float32", "rounds": 1},
     )
 
@@ -71,7 +71,7 @@ CASES: Mapping[str, Case] = {
     "bridge": Case(
         "Round trip load_params + flatten_grads, against pure Python and two copies",
         _bridge.round_trips,
-        {"largest": 50_000_000, "rounds": 9},
+        {"largest": 50_000_000, "rounds": 5},
         {"largest": 1000, "rounds": 1},
     ),
     "overhead-float64": _overhead_by_size("float64"),
@@ -111,7 +111,7 @@ CASES: Mapping[str, Case] = {
         {"models": ["logistic", "MLP", "deep"], "rounds": 9},
         {"models": ["logistic"], "rounds": 2},
     ),
-    "dense": Case("A dense Hessian, seconds", _curvature.dense, {"rounds": 3}, None),
+    "dense": Case("A dense Hessian, seconds", _curvature.dense, {"rounds": 1}, None),
     "micro-batches": Case(
         "Megabytes of tensors at the peak of a product over micro-batches",
         _curvature.memory,
@@ -124,7 +124,7 @@ CASES: Mapping[str, Case] = {
         _memory.by_size,
         {
             "methods": {"L-BFGS-B": [*PEERS], "CG": SCIPY_PEERS},
-            "sizes": [1_000_000, 3_000_000, 10_000_000],
+            "sizes": [1_000_000, 10_000_000],
         },
         {"methods": {"L-BFGS-B": [OURS]}, "sizes": [1_000_000]},
         repeats=False,
