@@ -41,10 +41,13 @@ def by_size(methods: Mapping[str, Sequence[str]], sizes: Sequence[int]) -> Itera
     Args:
         methods: scipy's name of each, and who is measured with it beside scipy alone.
     """
+    floors: dict[str, int | str] = {}  # of what is imported: the method makes no difference
     for method, names in methods.items():
-        floors = {name: _peak_of(name, TINY, method) for name in (SCIPY, *names)}
+        for name in (SCIPY, *names):
+            if name not in floors:
+                floors[name] = _peak_of(name, TINY, method)
         for n in sizes:
-            extras = {name: _beyond(floor, n, name, method) for name, floor in floors.items()}
+            extras = {name: _beyond(floors[name], n, name, method) for name in (SCIPY, *names)}
             for name, extra in extras.items():
                 yield {"method": method} | dict(_row(n, name, extra, extras[SCIPY]))
 
