@@ -1,4 +1,4 @@
-"""Peak memory of a process that minimises, beyond one with a tiny problem and beyond the model.
+"""Peak memory of a process that minimises, beyond one with a small problem and beyond the model.
 
     python -m pytorch_minimize.report._memory PEER N METHOD
 
@@ -28,11 +28,11 @@ Row = Mapping[str, Any]
 
 TENSORS = 10
 SCIPY = "scipy alone"
-TINY = 10 * TENSORS
+SMALL = 100_000  # all that a run ever starts and imports is there with it, threads included
 
 # What is freed then leaves the process at once, so that the peak is of what is alive: else glibc
 # keeps up to 32 MB a piece, more or less of it as allocations happen to follow each other.
-_EACH_ITS_OWN_PAGES = {"MALLOC_MMAP_THRESHOLD_": "1000000"}
+_EACH_ITS_OWN_PAGES = {"MALLOC_MMAP_THRESHOLD_": "200000"}
 
 
 def by_size(methods: Mapping[str, Sequence[str]], sizes: Sequence[int]) -> Iterator[Row]:
@@ -41,13 +41,10 @@ def by_size(methods: Mapping[str, Sequence[str]], sizes: Sequence[int]) -> Itera
     Args:
         methods: scipy's name of each, and who is measured with it beside scipy alone.
     """
-    floors: dict[str, int | str] = {}  # of what is imported: the method makes no difference
     for method, names in methods.items():
-        for name in (SCIPY, *names):
-            if name not in floors:
-                floors[name] = _peak_of(name, TINY, method)
+        floors = {name: _peak_of(name, SMALL, method) for name in (SCIPY, *names)}
         for n in sizes:
-            extras = {name: _beyond(floors[name], n, name, method) for name in (SCIPY, *names)}
+            extras = {name: _beyond(floor, n, name, method) for name, floor in floors.items()}
             for name, extra in extras.items():
                 yield {"method": method} | dict(_row(n, name, extra, extras[SCIPY]))
 
@@ -58,17 +55,17 @@ def _row(n: int, name: str, extra: float | str, scipys: float | str) -> Row:
         return row | {"note": str(extra)}
     return row | {
         "MB": extra / 1e6,
-        "vectors": extra / (8 * n),
-        "vectors beyond scipy": (extra - scipys) / (8 * n),
+        "vectors": extra / (8 * (n - SMALL)),
+        "vectors beyond scipy": (extra - scipys) / (8 * (n - SMALL)),
     }
 
 
 def _beyond(floor: int | str, n: int, name: str, method: str) -> float | str:
-    """Bytes beyond what is there without a run: imports, parameters and gradients."""
+    """Bytes beyond those of a small run, parameters and gradients."""
     peak = floor if isinstance(floor, str) else _peak_of(name, n, method)
     if isinstance(floor, str) or isinstance(peak, str):
         return str(peak)
-    return float(peak - floor - 2 * 8 * n)
+    return float(peak - floor - 2 * 8 * (n - SMALL))
 
 
 def _peak_of(name: str, n: int, method: str) -> int | str:
