@@ -110,10 +110,28 @@ void FlatPass::write(const at::Tensor& tensor, DeviceLane* lane) {
 }
 
 bool FlatPass::carry(const at::Tensor& scalar) {
+  carrier_ = carrier_of(scalar);
+  if (carrier_ == nullptr && is_queued(scalar)) {
+    // An integer, or on a device without parameters: reading it would be a wait of its own.
+    const at::NoGradGuard no_grad;
+    const auto options = at::device(shares_[0].lane().device()).dtype(at::kDouble);
+    carrier_ = carrier_of(scalar.to(options, /*non_blocking=*/true));
+  }
+  return carrier_ != nullptr;
+}
+
+const DeviceShare* FlatPass::carrier_of(const at::Tensor& scalar) {
   const auto found = std::find_if(
       shares_.begin(), shares_.end(), [&](DeviceShare& share) { return share.carry(scalar); });
-  carrier_ = found == shares_.end() ? nullptr : &*found;
-  return carrier_ != nullptr;
+  return found == shares_.end() ? nullptr : &*found;
+}
+
+/// Whether a real scalar has to be waited for, as whatever shares_[0] gathers has.
+bool FlatPass::is_queued(const at::Tensor& scalar) const {
+  if (shares_.empty() || scalar.numel() != 1 || scalar.is_complex()) {
+    return false;
+  }
+  return !scalar.is_cpu() || scalar.device() == shares_[0].lane().device();
 }
 
 double FlatPass::carried() const {

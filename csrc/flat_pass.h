@@ -37,7 +37,8 @@ class FlatPass {
   /// Appends a strided tensor, to be written.
   void write(const at::Tensor& tensor, DeviceLane* lane);
 
-  /// Sends a scalar along if it is on a device that sends anything; after the last read().
+  /// Sends a real scalar along if it is on a device, and any device sends something; after the
+  /// last read().
   bool carry(const at::Tensor& scalar);
   /// Its value, after gather().
   double carried() const;
@@ -73,6 +74,8 @@ class FlatPass {
 
   void append(const c10::TensorImpl& host, const void* memory);
   DeviceShare& append(DeviceLane& lane, int64_t reals);
+  const DeviceShare* carrier_of(const at::Tensor& scalar);
+  bool is_queued(const at::Tensor& scalar) const;
   void point_to_staging();
   bool gather_on_host(double* out) const;
   void scatter_on_host(const double* x) const;

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from emulated import emulated
 from methods import CURVATURE, GRADIENT
 from problems import rosenbrock
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from pytorch_minimize import _closure, _objective, _optimizer, _profile
 from pytorch_minimize._bridge import make_bridge
@@ -46,6 +49,42 @@ def test_evaluation_is_loss_and_gradient(bridge_class: type, kind: str) -> None:
     assert bridge.evaluation(loss)[2] is False
     params[1].grad[4999] = 0.0
     assert bridge.evaluation(loss)[2] is True
+
+
+class Calls(TorchDispatchMode):
+    """Counts the calls of each operator."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts: Counter[str] = Counter()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        self.counts[func.overloadpacket.__name__] += 1
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("kind", LOSSES)
+def test_no_loss_has_a_wait_of_its_own(kind: str) -> None:
+    """To read one alone is ``_local_scalar_dense``, which waits for the device."""
+    params = [torch.ones(5, requires_grad=True)]
+    params[0].grad = torch.ones(5)
+    bridge, loss = emulated(0)(params), LOSSES[kind]()
+    with Calls() as calls:
+        value = bridge.evaluation(loss)[0]
+    assert calls.counts["_local_scalar_dense"] == 0
+    assert value == loss.item()
+    with Calls() as calls:
+        emulated(-1)(params).evaluation(loss)
+    assert calls.counts["_local_scalar_dense"] == 1
+
+
+@pytest.mark.parametrize("loss", [torch.ones(2), torch.tensor(1j)])
+def test_a_loss_that_is_no_real_scalar_is_refused(bridge_class: type, loss: Tensor) -> None:
+    bridge = bridge_class([torch.ones(5, requires_grad=True)])
+    with pytest.raises((RuntimeError, TypeError)):
+        bridge.evaluation(loss)
 
 
 def test_evaluation_of_nothing_but_zeros() -> None:

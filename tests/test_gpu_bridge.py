@@ -88,6 +88,8 @@ def test_several_cards() -> None:
     bridge = _C.ParameterBridge([card for _, card in pairs])
     loss = torch.tensor(0.5, device=cards[-1])
     assert bridge.evaluation(loss)[0] == 0.5
+    elsewhere = _C.ParameterBridge([card for _, card in pairs if card.device != cards[-1]])
+    assert elsewhere.evaluation(loss)[0] == 0.5
 
 
 def test_a_vector_larger_than_any_buffer_of_the_driver() -> None:
