@@ -92,6 +92,20 @@ def test_fun_and_jac_get_copies_of_x(row: Method, bounded: bool) -> None:
     assert all(np.array_equal(kept, then) for kept, then in seen)
 
 
+@pytest.mark.parametrize("row", METHODS.values(), ids=lambda row: row.name)
+def test_the_start_is_not_written(row: Method) -> None:
+    """Note [points stay]: it is the objective's first point."""
+    x0 = PROBLEM.x0.copy()
+    more: dict[str, Any] = {"options": {"maxfun" if row.name == "TNC" else "maxiter": 30}}
+    if row.curvature:
+        shift = 1e4 * np.eye(5) if row.positive_definite else 0.0
+        more["hess"] = lambda x: PROBLEM.hess(x) + shift
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of too few iterations
+        minimize(row.name, x0=x0, jac=PROBLEM.jac if row.gradient else None, **more)
+    assert np.array_equal(x0, PROBLEM.x0)
+
+
 @pytest.mark.parametrize("method", ["TNC", "SLSQP"])
 def test_float32_is_refused(method: str) -> None:
     """Note [float64 at the border]."""
