@@ -115,6 +115,20 @@ class Arguments:
         """The options that the method knows; none of a callable's are known to us."""
         return self.row.options if self.row is not None else frozenset()
 
+    @property
+    def gradient_test(self) -> float | None:
+        """Success is true where no element of the gradient is larger; None: not by that alone."""
+        if self.row is None or self.row.gradient_test is None:
+            return None
+        tol = self.keywords.get("tol")
+        given = self.keywords["options"].get("gtol", tol)
+        return self.row.gradient_test if given is None else float(given)
+
+    @property
+    def result_fields(self) -> tuple[str, ...]:
+        """What a result has besides what all have, where we end a run."""
+        return ("jac", "njev") if self.row is None else self.row.result
+
     def report(self, res: OptimizeResult) -> str:
         """One line on how a run ended."""
         return (

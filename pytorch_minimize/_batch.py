@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from ._bounds import reals
-from ._objective import Array, Objective
+from ._objective import Array
+from ._scipy_function import ScipyFunction
 
 __all__ = ["Population", "VectorizedLoss", "stack_parameters", "vectorize"]
 
@@ -140,7 +141,7 @@ class Population:
     """The objective of differential evolution's ``vectorized=True``: (n, S) points -> S losses.
 
     Args:
-        objective: files the losses.
+        function: files the losses.
         vectorized: the user's.
         x0: a point at which the closure and ``vectorized`` must agree.
 
@@ -148,8 +149,9 @@ class Population:
         ValueError: they do not, or the losses have another shape than (S,).
     """
 
-    def __init__(self, objective: Objective, vectorized: VectorizedLoss, x0: Array) -> None:
-        self._objective = objective
+    def __init__(self, function: ScipyFunction, vectorized: VectorizedLoss, x0: Array) -> None:
+        self._function = function
+        self._objective = function.objective
         self._vectorized = vectorized
         self._check(x0)
 
@@ -161,7 +163,7 @@ class Population:
         with objective.users_code("closure", "vectorized"):
             values = self._losses(points)
         objective.profile.count("points", len(points))
-        return objective.take_many(points, values)
+        return self._function.many(points, values)
 
     def _losses(self, points: Array) -> Array:
         stacked = stack_parameters(points, self._objective.bridge.params)
@@ -179,7 +181,7 @@ class Population:
         """A loss that means something else, or parameters in another order, show here."""
         objective = self._objective
         inside, objective.violation = objective.violation, lambda: None  # x0 need not be feasible
-        alone = objective.fun(x0)
+        alone = objective.evaluate(x0).value
         objective.violation = inside
         together = float(self._losses(x0[None, :])[0])
         if math.isfinite(together) and not math.isclose(

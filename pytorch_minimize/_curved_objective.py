@@ -12,7 +12,7 @@ from ._bridge import same_values
 from ._closure import ClosureRunner, Loss
 from ._curvature import Curvature, make_curvature
 from ._double_backward import identity_rows, symmetrise
-from ._objective import Array, Objective, as_vector
+from ._objective import Array, Evaluation, Objective, as_vector
 from ._positive_definite import shift_to_positive_definite
 from ._profile import Profile
 from ._settings import Settings
@@ -43,7 +43,6 @@ class CurvedObjective(Objective):
         super().__init__(*args, **keywords)
         self.curvature = curvature
         self._positive_definite = positive_definite
-        self._is_finite_here = True
         self._is_early = False
 
     def hessp(self, x: Array, v: Array, *args: Any) -> Array:
@@ -53,7 +52,7 @@ class CurvedObjective(Objective):
         if v.any():
             product = self._curve("hessp", x, lambda: self.curvature.product(v), v.copy)
         else:
-            self._enter("hessp")
+            self.profile.begin("bridge", "hessp")
             product = np.zeros_like(v)
         self.profile.begin("solver")
         return product
@@ -79,14 +78,14 @@ class CurvedObjective(Objective):
         compute: Callable[[], tuple[Array, bool]],
         harmless: Callable[[], Array],
     ) -> Array:
-        self._enter(what)
+        self.profile.begin("bridge", what)
         x = as_vector(x)
         if self.before_evaluation is not None:
             self.before_evaluation()
         if not same_values(x, self._x):
             self.profile.count("reload")
             self.load(x)
-        if not self._is_finite_here:
+        if self._is_known_nonfinite:
             return harmless()
         self.blas.release()
         self.profile.begin("curvature")
@@ -99,7 +98,7 @@ class CurvedObjective(Objective):
             self.profile.begin("bridge")
             self.blas.hold()
         self._take_early()
-        if not self._is_finite_here:
+        if self._is_known_nonfinite:
             return harmless()
         if not finite:
             self._note_nonfinite("a Hessian with NaN or inf", "that it is the identity")
@@ -109,31 +108,31 @@ class CurvedObjective(Objective):
     def _take_early(self) -> None:
         """File the value and gradient of a run of the closure that a product asked for."""
         loss = self.curvature.value
-        if loss is not None and not self._x_is_evaluated:
+        if loss is not None and self._here is None:
             self._take(loss)
             self._is_early = True
 
-    def _evaluate(self, x: Array) -> None:
+    def evaluate(self, x: Array) -> Evaluation:
+        """As the base class does; a run that a product asked for counts now."""
         if self._is_early and self.is_at(as_vector(x)):
             self._is_early = False
             self.evaluations += 1
             self.profile.count("reload", -1)
-        super()._evaluate(x)
+        return super().evaluate(x)
 
     def _run(self) -> Loss:
         if not self.has_gradient:
             return super()._run()
         return self.curvature.evaluate()
 
-    def _take(self, loss: Loss) -> None:
-        before = self.nonfinite
-        super()._take(loss)
-        self._is_finite_here = self.nonfinite == before
+    @property
+    def _is_known_nonfinite(self) -> bool:
+        return self._here is not None and not self._here.finite
 
     def _leave(self) -> None:
         super()._leave()
         self.curvature.drop()
-        self._is_finite_here, self._is_early = True, False
+        self._is_early = False
 
 
 def make_objective(

@@ -14,7 +14,7 @@ from ._batch import Population, VectorizedLoss
 from ._closure import UserClosure
 from ._constraints import ClosureConstraint, as_list
 from ._global_optimizer import GlobalOptimizer
-from ._objective import Objective
+from ._scipy_function import ScipyFunction
 from ._settings import RunKeywords
 from ._watch import Watch
 
@@ -88,10 +88,10 @@ class DifferentialEvolutionWrapper(GlobalOptimizer):
             self._vectorized = None
 
     def _prepare(
-        self, objective: Objective, watch: Watch, box: Bounds | None, keywords: dict[str, Any]
+        self, function: ScipyFunction, watch: Watch, box: Bounds | None, keywords: dict[str, Any]
     ) -> Callable[..., Any]:
         if self._vectorized is None:
-            return objective.fun
+            return function.fun
         if keywords.setdefault("updating", "deferred") != "deferred":
             raise ValueError('updating: expected "deferred" with vectorized, or nothing')
         if any(
@@ -102,4 +102,4 @@ class DifferentialEvolutionWrapper(GlobalOptimizer):
                 "NonlinearConstraint on the flat vector, or leave vectorized out"
             )
         keywords["vectorized"] = True
-        return Population(objective, self._vectorized, keywords["x0"])
+        return Population(function, self._vectorized, keywords["x0"])

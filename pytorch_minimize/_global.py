@@ -11,7 +11,7 @@ from typing_extensions import Unpack
 from ._algorithms import ALGORITHMS
 from ._arguments import Arguments
 from ._global_optimizer import GlobalOptimizer
-from ._objective import Objective
+from ._scipy_function import ScipyFunction
 from ._settings import RunKeywords
 from ._watch import Watch
 
@@ -213,9 +213,9 @@ class BruteWrapper(GlobalOptimizer):
         super().__init__(params, brute_kwargs, run_keywords)
 
     def _prepare(
-        self, objective: Objective, watch: Watch, box: Bounds | None, keywords: dict[str, Any]
+        self, function: ScipyFunction, watch: Watch, box: Bounds | None, keywords: dict[str, Any]
     ) -> Callable[..., Any]:
         if box is not None and "finish" not in keywords:
             arguments = Arguments.parse({"method": "Nelder-Mead"})
-            keywords["finish"] = self._search(objective, arguments, watch, box)
-        return objective.fun
+            keywords["finish"] = self._search(function, arguments, watch, box)
+        return function.fun

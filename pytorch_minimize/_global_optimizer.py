@@ -22,6 +22,7 @@ from ._objective import Array, Objective
 from ._optimizer import ScipyOptimizer
 from ._plain import from_plain, plain_part
 from ._polish import Search, polish
+from ._scipy_function import ScipyFunction
 from ._search_box import check_box, is_inside, layout, start_inside, within
 from ._watch import Watch
 
@@ -98,8 +99,9 @@ class GlobalOptimizer(ScipyOptimizer):
         runner.records_graph = False
         return objective
 
-    def _solve(self, objective: Objective, watch: Watch, x0: Array) -> OptimizeResult:
+    def _solve(self, function: ScipyFunction, watch: Watch, x0: Array) -> OptimizeResult:
         row, search = self.algorithm, None
+        objective = function.objective
         keywords = copied(self._keywords)
         polishing = keywords.pop("polish", row.polish and not keywords.get("no_local_search"))
         box = self._put_box(keywords)
@@ -111,12 +113,12 @@ class GlobalOptimizer(ScipyOptimizer):
             x0 = x0 if box is None else start_inside(x0, box)
             keywords["x0"] = x0.copy()
         if row.local is not None:
-            search = self._search(objective, self._local_arguments(), watch, box)
+            search = self._search(function, self._local_arguments(), watch, box)
             keywords["minimizer_kwargs"] = {"method": search}
         relay = Relay(row, watch)
         if row.told:
             keywords["callback"] = relay.tell_result if row.tells_result else relay.tell
-        res = row.run(self._prepare(objective, watch, box, keywords), **keywords)
+        res = row.run(self._prepare(function, watch, box, keywords), **keywords)
         relay.mark(res)
         if res.x is None:  # shgo, where no point that it sampled was feasible
             res.x, res.fun = objective.best_x.copy(), math.inf
@@ -125,29 +127,29 @@ class GlobalOptimizer(ScipyOptimizer):
             res.jac = ended.gradient
             polishing = polishing and not ended.success
         if polishing and box is not None:
-            polish(self._polisher(polishing, objective, watch), objective, res, box, keywords)
+            polish(self._polisher(polishing, function, watch), function, res, box, keywords)
         if box is not None and not is_inside(res.x, box):
             objective.box = None  # a local method without bounds has left it
         return res
 
     def _prepare(
-        self, objective: Objective, watch: Watch, box: Bounds | None, keywords: dict[str, Any]
+        self, function: ScipyFunction, watch: Watch, box: Bounds | None, keywords: dict[str, Any]
     ) -> Callable[..., Any]:
         """What the algorithm samples; subclasses may change its keywords besides."""
-        return objective.fun
+        return function.fun
 
     def _search(
-        self, objective: Objective, arguments: Arguments, watch: Watch, box: Bounds | None
+        self, function: ScipyFunction, arguments: Arguments, watch: Watch, box: Bounds | None
     ) -> LocalSearch:
-        bounds = self._local_bounds(objective.bridge, arguments, box)
-        return LocalSearch(objective, arguments, self._minimize_keywords, watch, bounds)
+        bounds = self._local_bounds(function.objective.bridge, arguments, box)
+        return LocalSearch(function, arguments, self._minimize_keywords, watch, bounds)
 
     def _polisher(
-        self, polishing: bool | Search, objective: Objective, watch: Watch
+        self, polishing: bool | Search, function: ScipyFunction, watch: Watch
     ) -> Callable[[Bounds], Search]:
         if callable(polishing):
             return lambda box: polishing
-        return lambda box: self._search(objective, self._polish_arguments(), watch, box)
+        return lambda box: self._search(function, self._polish_arguments(), watch, box)
 
     def _local_bounds(
         self, bridge: Bridge, arguments: Arguments, box: Bounds | None

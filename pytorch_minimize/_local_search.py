@@ -13,7 +13,9 @@ from scipy.optimize import Bounds, OptimizeResult
 from ._arguments import Arguments
 from ._bridge import coarsest_eps, same_values
 from ._history import History
-from ._objective import Array, Objective, as_vector, nowhere_violated
+from ._objective import Array, as_vector, nowhere_violated
+from ._result import true_end
+from ._scipy_function import ScipyFunction
 from ._search_box import clipped
 from ._settings import Settings
 from ._stopping import Ending, Stopped
@@ -21,7 +23,7 @@ from ._watch import Watch
 
 __all__ = ["LocalSearch", "MakeKeywords"]
 
-MakeKeywords = Callable[[Arguments, Objective, Watch], dict[str, Any]]
+MakeKeywords = Callable[[Arguments, ScipyFunction, Watch], dict[str, Any]]
 
 
 class LocalSearch:
@@ -32,8 +34,8 @@ class LocalSearch:
     gradient will be asked for. They all take a callable method, and leave that one alone.
 
     Args:
-        objective: computes gradients while a search runs, and not otherwise; the bounds and
-            constraints of the search hold in it meanwhile.
+        function: of the run; its objective computes gradients while a search runs, and not
+            otherwise, and the bounds and constraints of the search hold in it meanwhile.
         arguments: the user's ``minimizer_args``, checked.
         make_keywords: what ``minimize`` gets for these arguments.
         watch: of the run.
@@ -42,18 +44,19 @@ class LocalSearch:
 
     def __init__(
         self,
-        objective: Objective,
+        function: ScipyFunction,
         arguments: Arguments,
         make_keywords: MakeKeywords,
         watch: Watch,
         bounds: Bounds | None,
     ) -> None:
-        self._objective = objective
+        self._function = function
+        self._objective = objective = function.objective
         self._arguments = arguments
         self._best: OptimizeResult | None = None
         outside = objective.box, objective.violation
         objective.box, objective.violation = None, nowhere_violated
-        self._keywords = make_keywords(arguments, objective, watch)
+        self._keywords = make_keywords(arguments, function, watch)
         self._inside = objective.box, objective.violation
         objective.box, objective.violation = outside
         if bounds is not None:
@@ -80,9 +83,9 @@ class LocalSearch:
         keywords = dict(self._keywords)
         # A hop of basinhopping may have left the bounds; brute hands over one variable as a number.
         x0 = clipped(as_vector(x0), keywords.get("bounds"))
-        watch = Watch(objective, x0, arguments, Settings(), History())
+        watch = Watch(self._function, x0, arguments, Settings(), History())
         keywords["callback"] = watch if callback is None else _Both(watch, callback)
-        evaluations = objective.evaluations
+        evaluations, objective.iterate = objective.evaluations, None
         with self._rules():
             try:
                 result = scipy.optimize.minimize(fun, x0, **keywords)
@@ -91,7 +94,8 @@ class LocalSearch:
                     stop.x, stop.nit = watch.iterate, watch.nit
                 if stop.x is None:  # the whole run ends, not only this search
                     raise
-                result = stop.result(objective)
+                result = stop.result(objective, ("jac",))
+        true_end(self._function, result, objective.iterate)
         result.setdefault("nfev", objective.evaluations - evaluations)
         self._forgive_lost_precision(result)
         self._keep(result)

@@ -42,6 +42,10 @@ class Method:
         precision_lost: the statuses with which it ends where it cannot lower the loss any more
             although the gradient says so. With a loss in float32 that is how many runs end.
         counts_no_iterations: it has no ``maxiter``, so we count its callbacks.
+        gradient_test: what its ``gtol`` is by default, if a gradient whose largest element is at
+            most ``gtol`` is enough for success; None where success is told by other tests.
+        result: the fields of its result besides those that all have, as far as they are known
+            to us where we end a run.
     """
 
     name: str
@@ -63,6 +67,8 @@ class Method:
     tells_state: bool = False
     precision_lost: frozenset[int] = frozenset()
     counts_no_iterations: bool = False
+    gradient_test: float | None = None
+    result: tuple[str, ...] = ("jac", "njev")
 
 
 def _options(names: str) -> frozenset[str]:
@@ -71,6 +77,7 @@ def _options(names: str) -> frozenset[str]:
 
 _LINE_SEARCH_FAILED = frozenset({2})
 _NO_PREDICTED_DECREASE = frozenset({2})
+_SECOND_ORDER = ("jac", "njev", "nhev")
 _DIFFERENCES = "eps finite_diff_rel_step workers"
 _TRUST_REGION = (
     "initial_trust_radius max_trust_radius eta gtol maxiter disp return_all workers "
@@ -89,6 +96,7 @@ METHODS: dict[str, Method] = {
             keeps_bounds=True,
             options=_options("disp maxiter maxfev return_all initial_simplex xatol fatol adaptive"),
             aliases=_MAXFUN,
+            result=(),
         ),
         Method(
             "Powell",
@@ -97,6 +105,7 @@ METHODS: dict[str, Method] = {
             keeps_bounds=True,
             options=_options("disp xtol ftol maxiter maxfev direc return_all"),
             aliases=_MAXFUN,
+            result=(),
         ),
         Method(
             "CG",
@@ -104,6 +113,7 @@ METHODS: dict[str, Method] = {
             options=_options(f"disp gtol norm maxiter return_all c1 c2 {_DIFFERENCES}"),
             tolerances=("gtol",),
             precision_lost=_LINE_SEARCH_FAILED,
+            gradient_test=1e-5,
         ),
         Method(
             "BFGS",
@@ -111,6 +121,7 @@ METHODS: dict[str, Method] = {
             options=_options(
                 f"disp gtol norm maxiter return_all xrtol c1 c2 hess_inv0 {_DIFFERENCES}"
             ),
+            gradient_test=1e-5,
             tolerances=("gtol",),
             precision_lost=_LINE_SEARCH_FAILED,
         ),
@@ -124,6 +135,7 @@ METHODS: dict[str, Method] = {
             tolerances=("ftol", "gtol"),
             prints=False,  # deprecated in 1.17, gone in 1.18
             precision_lost=_LINE_SEARCH_FAILED,
+            gradient_test=1e-5,
         ),
         Method(
             "TNC",
@@ -134,6 +146,7 @@ METHODS: dict[str, Method] = {
                 "disp scale offset mesg_num maxCGit eta stepmx accuracy minfev ftol xtol gtol "
                 f"rescale maxfun {_DIFFERENCES}"
             ),
+            result=("jac",),
             aliases=_MAXFEV,
             tolerances=("ftol", "gtol"),
             # Its Hessian products are differences of gradients.
@@ -152,6 +165,7 @@ METHODS: dict[str, Method] = {
             ends_on_stop_iteration=False,
             # COBYLA's maxiter counts evaluations.
             aliases={"maxfev": "maxiter", "maxfun": "maxiter"},
+            result=("maxcv",),
         ),
         Method(
             "COBYQA",
@@ -163,6 +177,7 @@ METHODS: dict[str, Method] = {
                 "disp maxfev maxiter f_target feasibility_tol initial_tr_radius final_tr_radius "
                 "scale"
             ),
+            result=("maxcv",),
             ends_on_stop_iteration=False,
             aliases=_MAXFUN,
         ),
@@ -177,6 +192,7 @@ METHODS: dict[str, Method] = {
             tolerances=("ftol",),
             ends_on_stop_iteration=False,
             precision_lost=frozenset({8}),  # no descent along the search direction
+            result=("jac", "njev", "multipliers"),
         ),
         Method(
             "Newton-CG",
@@ -186,6 +202,7 @@ METHODS: dict[str, Method] = {
             options=_options("disp xtol maxiter eps return_all c1 c2 workers"),
             tolerances=("xtol",),
             precision_lost=_LINE_SEARCH_FAILED,
+            result=_SECOND_ORDER,
         ),
         Method(
             "trust-ncg",
@@ -195,6 +212,8 @@ METHODS: dict[str, Method] = {
             options=_options(_TRUST_REGION),
             tolerances=("gtol",),
             precision_lost=_NO_PREDICTED_DECREASE,
+            gradient_test=1e-4,
+            result=_SECOND_ORDER,
         ),
         Method(
             "trust-krylov",
@@ -204,6 +223,8 @@ METHODS: dict[str, Method] = {
             options=_options(f"{_TRUST_REGION} inexact"),
             tolerances=("gtol",),
             precision_lost=_NO_PREDICTED_DECREASE,
+            gradient_test=1e-4,
+            result=_SECOND_ORDER,
         ),
         Method(
             "trust-exact",
@@ -213,6 +234,8 @@ METHODS: dict[str, Method] = {
             options=_options(_TRUST_REGION),
             tolerances=("gtol",),
             precision_lost=_NO_PREDICTED_DECREASE,
+            gradient_test=1e-4,
+            result=_SECOND_ORDER,
         ),
         Method(
             "dogleg",
@@ -223,6 +246,8 @@ METHODS: dict[str, Method] = {
             options=_options(_TRUST_REGION),
             tolerances=("gtol",),
             precision_lost=_NO_PREDICTED_DECREASE,
+            gradient_test=1e-4,
+            result=_SECOND_ORDER,
         ),
         Method(
             "trust-constr",
@@ -236,6 +261,7 @@ METHODS: dict[str, Method] = {
                 "initial_constr_penalty initial_tr_radius initial_barrier_parameter "
                 "initial_barrier_tolerance factorization_method disp workers"
             ),
+            result=("grad", "njev", "nhev", "constr_violation", "optimality"),
             tolerances=("gtol", "xtol"),
             ends_on_stop_iteration=False,
             tells_state=True,

@@ -1,4 +1,4 @@
-"""The function that a solver minimises: flat x -> value, gradient, curvature."""
+"""The loss at flat points: what was evaluated there, and which point is the best."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import math
 import warnings
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,13 +17,17 @@ from ._profile import Profile
 from ._settings import OnNonfinite
 from ._threads import ScipyBlasThreads
 
-__all__ = ["Array", "NonfiniteError", "Objective", "as_vector", "nowhere_violated"]
+__all__ = [
+    "Array",
+    "Evaluation",
+    "NonfiniteError",
+    "Objective",
+    "as_vector",
+    "nowhere_violated",
+]
 
 Array = NDArray[np.float64]
 _FLOAT64 = np.dtype(np.float64)
-
-# Handed to a solver whose every evaluation so far was not finite: larger than any loss to come.
-_NOTHING_FINITE_YET = 1e100
 
 
 def as_vector(x: Any) -> Array:
@@ -31,6 +35,22 @@ def as_vector(x: Any) -> Array:
     if isinstance(x, np.ndarray) and x.ndim == 1 and x.dtype == _FLOAT64:
         return x
     return np.asarray(x, dtype=np.float64).reshape(-1)
+
+
+class Evaluation(NamedTuple):
+    """What the closure gave at a point (Note [true values]).
+
+    Attributes:
+        x: the point, a vector that is never written again (Note [points stay]).
+        value: the loss there, NaN and infinities included.
+        gradient: of the loss; None where none was computed, or it is no longer kept.
+        finite: whether the loss and the gradient are.
+    """
+
+    x: Array
+    value: float
+    gradient: Array | None
+    finite: bool
 
 
 class NonfiniteError(FloatingPointError):
@@ -45,9 +65,10 @@ def nowhere_violated() -> float:
 class Objective:
     """Value and gradient of the user's loss at flat points, each point evaluated once.
 
-    It speaks in flat float64 vectors and knows nothing of scipy. At most three vectors of length
-    n are alive in it: the point of the memo, the best point (mostly one and the same), and the
-    last gradient (which the solver holds as well).
+    It speaks in flat float64 vectors and knows nothing of scipy: all that it says was given by
+    the closure (Note [true values]). Five vectors of length n may be alive in it, of which most
+    are one and the same: the point of the memo, the best one, the iterate, the last that was
+    finite with its gradient (which the solver holds as well).
 
     Note [points stay]: a vector that a point is kept in is never written again, so that to keep
     one is to keep a reference.
@@ -58,23 +79,27 @@ class Objective:
     Args:
         bridge: between the flat vector and the parameters.
         runner: runs the user's closure.
-        gradient: whether ``jac`` will be asked for; :meth:`with_gradients` says so for a while.
-        nonfinite: "recover" answers a loss or gradient that is not finite with ten times the
-            worst finite loss seen and the last finite gradient, so that line searches and trust
-            regions step back; "raise" raises NonfiniteError.
+        gradient: whether gradients will be asked for; :meth:`with_gradients` says so for a while.
+        nonfinite: "recover" counts a loss or gradient that is not finite, and warns of the first;
+            "raise" raises NonfiniteError.
         profile: where time and counts go.
         blas: released while the closure runs.
 
     Attributes:
         best_x, best_value: the point with the lowest finite loss, among those that violate the
             constraints least; the start before there is one.
+        iterate: the last that the solver told of (:meth:`next_iteration`), without its gradient;
+            None before.
+        last_finite: the last evaluation that was finite; None before there is one.
+        level, worst, largest: the highest loss since the iterate, of all, and the largest in
+            magnitude, among those that were finite.
         evaluations: closure runs so far, curvature aside.
         nonfinite: how many of them were not finite.
         error: what the closure raised, in case that the solver keeps it to itself.
         before_evaluation: called before each run of the closure; may raise to end the run.
         on_nan_point: called where the loss is not finite because the solver's x is not; may raise.
         on_leave: called where the parameters' values are about to change.
-        owns_points: whether each x that ``fun`` and ``jac`` get is a copy made for them, as scipy's
+        owns_points: whether each x that is to be evaluated is a copy made for that, as scipy's
             methods that use gradients make one. It is then kept as it is, and not copied again.
         box: lower and upper bounds that the solver keeps, save by a rounding.
         violation: how far the parameters' point is outside the feasible region; 0 inside, None
@@ -98,12 +123,11 @@ class Objective:
         self._on_nonfinite = nonfinite
         self.blas = blas
         self._x = bridge.flatten_params()
-        self._x_is_evaluated = False
-        self._is_finite = False
-        self._value = math.nan
-        self._grad: Array | None = None
-        self._last_finite_grad: Array | None = None
-        self._worst, self._largest = -math.inf, 0.0
+        self._here: Evaluation | None = None
+        self.iterate: Evaluation | None = None
+        self.last_finite: Evaluation | None = None
+        self.level, self.worst, self.largest = -math.inf, -math.inf, 0.0
+        self._marks = (0, 0)  # nonfinite at the last two iterates
         self.evaluations = 0
         self.nonfinite = 0
         self.error: BaseException | None = None
@@ -117,22 +141,33 @@ class Objective:
         self.best_value = math.inf
         self._best_violation = math.inf
 
-    # The solver's callables. ``args`` are scipy's, meant for the user's own callables.
+    def evaluate(self, x: Array) -> Evaluation:
+        """What the closure gives at x; it is run unless that is known.
 
-    def fun(self, x: Array, *args: Any) -> float:
-        """The loss at x."""
-        self._enter("fun")
-        self._evaluate(x)
-        self.profile.begin("solver")
-        return self._value
-
-    def jac(self, x: Array, *args: Any) -> Array:
-        """The gradient at x; a fresh array (Note [fresh gradients])."""
-        self._enter("jac")
-        self._evaluate(x)
-        self.profile.begin("solver")
-        assert self._grad is not None
-        return self._grad
+        The gradient is a fresh array (Note [fresh gradients]).
+        """
+        x = self.within(x)
+        is_here = same_values(x, self._x)
+        if is_here and self._here is not None:
+            return self._here
+        if self.error is not None:  # the solver has kept it to itself and goes on
+            raise self.error
+        if self.before_evaluation is not None:
+            self.before_evaluation()
+        if not is_here:
+            self._move(self._kept(x))
+        self.evaluations += 1
+        self.blas.release()
+        self.profile.begin("closure", "closure")
+        try:
+            loss = self._run()
+        except BaseException as error:
+            self.error = error
+            raise
+        finally:
+            self.profile.begin("bridge")
+            self.blas.hold()
+        return self._take(loss)
 
     @property
     def x(self) -> Array:
@@ -146,11 +181,6 @@ class Objective:
                 return known
         return x.copy()
 
-    @property
-    def has_finite_value(self) -> bool:
-        """Whether any evaluation gave a finite loss and gradient."""
-        return self._worst > -math.inf
-
     def within(self, x: Any) -> Array:
         """x as a flat float64 vector, put back into the box where a rounding left it."""
         flat = as_vector(x)
@@ -158,17 +188,35 @@ class Objective:
 
     def is_at(self, x: Array) -> bool:
         """Whether the parameters hold x and its value is known."""
-        return self._x_is_evaluated and same_values(x, self._x)
+        return self._here is not None and same_values(x, self._x)
 
-    def known_value(self, x: Array) -> float:
-        """The loss at x if x is the last point or the best one, else NaN."""
+    def known(self, x: Array) -> Evaluation | None:
+        """What the closure gave at x, if x is the last point, the iterate or the best one."""
         if self.is_at(x):
-            return self._value
-        return self.best_value if same_values(x, self.best_x) else math.nan
+            return self._here
+        if self.iterate is not None and same_values(x, self.iterate.x):
+            return self.iterate
+        if math.isfinite(self.best_value) and same_values(x, self.best_x):
+            return Evaluation(self.best_x, self.best_value, None, True)
+        return None
 
     def known_gradient(self, x: Array) -> Array | None:
         """The gradient at x if x is the last point evaluated, and with its gradient."""
-        return self._grad if self.is_at(x) else None
+        return self._here.gradient if self._here is not None and self.is_at(x) else None
+
+    def next_iteration(self, x: Array) -> None:
+        """The solver has come to x, from where it goes on."""
+        known = self.known(x)
+        if known is not None:
+            self.iterate = known._replace(gradient=None)
+            if math.isfinite(known.value):
+                self.level = known.value
+        self._marks = self._marks[1], self.nonfinite
+
+    @property
+    def recently_nonfinite(self) -> int:
+        """How many evaluations were not finite since the iterate before the last."""
+        return self.nonfinite - self._marks[0]
 
     @property
     def is_restricted(self) -> bool:
@@ -183,12 +231,21 @@ class Objective:
             return self._best_violation == 0.0
         return self.is_at(x) and self.violation() == 0.0
 
+    def violation_at(self, x: Array) -> float:
+        """How far x is outside the feasible region; NaN where that is not known."""
+        if not self.is_restricted:
+            return 0.0
+        if same_values(x, self.best_x) and math.isfinite(self._best_violation):
+            return self._best_violation
+        known = self.violation() if self.is_at(x) else None
+        return math.nan if known is None else known
+
     @contextlib.contextmanager
     def with_gradients(self) -> Iterator[None]:
-        """Inside the block ``jac`` may be asked for, and ``fun`` computes the gradient as well."""
+        """Inside the block gradients are computed with the values."""
         before, self.has_gradient = self.has_gradient, True
-        if self._grad is None:
-            self._x_is_evaluated = False
+        if self._here is not None and self._here.gradient is None:
+            self._here = None
         try:
             yield
         finally:
@@ -197,7 +254,7 @@ class Objective:
     @contextlib.contextmanager
     def users_code(self, part: str, what: str) -> Iterator[None]:
         """Around code of the user's other than the closure; its time goes to ``part``."""
-        self._enter(what)
+        self.profile.begin("bridge", what)
         self.blas.release()
         self.profile.begin(part)
         try:
@@ -209,23 +266,18 @@ class Objective:
             self.blas.hold()
             self.profile.begin("solver")
 
-    def take_many(self, points: Array, values: Array) -> Array:
-        """File losses that were found elsewhere, at points (S, n); what the solver is told.
-
-        The parameters stay where they are.
-        """
+    def take_many(self, points: Array, values: Array) -> None:
+        """File losses that were found elsewhere, at points (S, n); the parameters stay."""
         self.evaluations += len(points)
         finite = np.isfinite(values)
         if finite.any():
-            self._worst = max(self._worst, float(values[finite].max()))
-            self._largest = max(self._largest, float(np.abs(values[finite]).max()))
+            self._raise_levels(float(values[finite].max()), float(np.abs(values[finite]).max()))
             best = int(np.argmin(np.where(finite, values, math.inf)))
             if values[best] < self.best_value:
                 self.best_x, self.best_value = points[best].copy(), float(values[best])
                 self._best_violation = 0.0
-        return np.array(
-            [v if ok else self._answer_nonfinite(v) for v, ok in zip(values, finite, strict=True)]
-        )
+        for value in values[~finite]:
+            self._note_nonfinite(f"a loss of {value}", _LARGE)
 
     def lend(self, x: Array, use: Callable[[], Any]) -> Any:
         """What ``use`` returns where the parameters hold x and are the user's; no evaluation.
@@ -259,7 +311,7 @@ class Objective:
 
     def _restore_grads(self) -> None:
         """Undo what was added to the gradients, or dropped; curvature is not of such ones."""
-        known = self._grad if self._x_is_evaluated else None
+        known = self._here.gradient if self._here is not None else None
         if known is not None and not same_values(known, self.bridge.flatten_grads()):
             self._leave()
             self.bridge.load_grads(known)
@@ -279,11 +331,14 @@ class Objective:
         Called when the loss became known there and when a constraint did, since the solver asks
         for one after the other.
         """
-        violation = self.violation() if self._is_finite else None
+        here = self._here
+        if here is None or not math.isfinite(here.value):
+            return
+        violation = self.violation()
         if violation is None:
             return
-        if (violation, self._value) < (self._best_violation, self.best_value):
-            self.best_x, self.best_value = self._x, self._value
+        if (violation, here.value) < (self._best_violation, self.best_value):
+            self.best_x, self.best_value = self._x, here.value
             self._best_violation = violation
 
     def close(self) -> None:
@@ -292,33 +347,6 @@ class Objective:
         self._leave()
         self.on_leave.clear()
         self.before_evaluation = self.on_nan_point = self.error = None
-
-    def _enter(self, what: str) -> None:
-        self.profile.begin("bridge", what)
-
-    def _evaluate(self, x: Array) -> None:
-        x = self.within(x)
-        is_here = same_values(x, self._x)
-        if is_here and self._x_is_evaluated:
-            return
-        if self.error is not None:  # the solver has kept it to itself and goes on
-            raise self.error
-        if self.before_evaluation is not None:
-            self.before_evaluation()
-        if not is_here:
-            self._move(self._kept(x))
-        self.evaluations += 1
-        self.blas.release()
-        self.profile.begin("closure", "closure")
-        try:
-            loss = self._run()
-        except BaseException as error:
-            self.error = error
-            raise
-        finally:
-            self.profile.begin("bridge")
-            self.blas.hold()
-        self._take(loss)
 
     def _run(self) -> Loss:
         return self._runner.value_and_gradient() if self.has_gradient else self._runner.value()
@@ -333,7 +361,7 @@ class Objective:
     def _move(self, x: Array) -> None:
         """Set the parameters to x, which is never written again (Note [points stay])."""
         self._leave()
-        self._x_is_evaluated = self._is_finite = False
+        self._here = None
         self._x = x
         self.bridge.load_params(x)
 
@@ -342,53 +370,48 @@ class Objective:
         for listener in self.on_leave:
             listener()
 
-    def _read(self, loss: Loss) -> tuple[float, bool]:
-        """The loss, and whether it and the gradient are finite. Sets the gradient.
+    def _read(self, loss: Loss) -> Evaluation:
+        """The loss and the gradient as they have come, with whether both are finite.
 
         Here a device is waited for, so that it is here that errors of its kernels come out,
         those of the closure included.
         """
-        self._grad = None
+        gradient: Array | None = None
         try:
             if not self.has_gradient:
                 value, finite = read_loss(loss), True
             elif isinstance(loss, float):
-                value, (self._grad, finite) = loss, self.bridge.gradient()
+                value, (gradient, finite) = loss, self.bridge.gradient()
             else:
-                value, self._grad, finite, waited = self.bridge.evaluation(loss)
+                value, gradient, finite, waited = self.bridge.evaluation(loss)
                 self.profile.attribute("closure", waited)
         except BaseException as error:
             self.error = error
             raise
-        return value, finite and math.isfinite(value)
+        return Evaluation(self._x, value, gradient, finite and math.isfinite(value))
 
-    def _take(self, loss: Loss) -> None:
+    def _take(self, loss: Loss) -> Evaluation:
         """File what the closure found at ``_x``."""
-        value, finite = self._read(loss)
-        self._x_is_evaluated, self._is_finite = True, finite
-        if not finite:
+        here = self._here = self._read(loss)
+        if here.finite:
+            self.last_finite = here
+            self._raise_levels(here.value, abs(here.value))
+        else:
             if self.on_nan_point is not None and np.isnan(self._x).any():
                 self.on_nan_point()
-            value = self._answer_nonfinite(value)
-        else:
-            self._last_finite_grad = self._grad
-            if value > self._worst:
-                self._worst = value
-            if abs(value) > self._largest:
-                self._largest = abs(value)
-        self._value = value
+            is_value = math.isfinite(here.value)
+            what = "a gradient with NaN or inf" if is_value else f"a loss of {here.value}"
+            self._note_nonfinite(what, _LARGE)
         self.consider()
+        return here
 
-    def _answer_nonfinite(self, value: float) -> float:
-        """What the solver is told instead, so that it steps back and the run recovers."""
-        what = f"a loss of {value}" if not math.isfinite(value) else "a gradient with NaN or inf"
-        self._note_nonfinite(what, "a large loss so that it steps back")
-        if self.has_gradient:
-            last = self._last_finite_grad
-            self._grad = np.zeros_like(self._x) if last is None else last
-        if self._worst == -math.inf:
-            return _NOTHING_FINITE_YET
-        return self._worst + 9.0 * (self._largest or 1.0)
+    def _raise_levels(self, value: float, magnitude: float) -> None:
+        if value > self.level:
+            self.level = value
+        if value > self.worst:
+            self.worst = value
+        if magnitude > self.largest:
+            self.largest = magnitude
 
     def _note_nonfinite(self, what: str, answer: str) -> None:
         self.nonfinite += 1
@@ -404,3 +427,6 @@ class Objective:
                 RuntimeWarning,
                 stacklevel=2,
             )
+
+
+_LARGE = "a large loss so that it steps back"

@@ -29,6 +29,7 @@ from ._objective import Array, Objective
 from ._plain import plain_part
 from ._profile import Profile
 from ._result import finish
+from ._scipy_function import ScipyFunction
 from ._settings import Settings
 from ._stopping import Stopped
 from ._warm_start import usable_inverse
@@ -231,8 +232,9 @@ class ScipyOptimizer(BoundedGroups):
         self._start_inside(bridge)
         runner = ClosureRunner(closure, bridge)
         objective = self._make_objective(runner)
+        function = ScipyFunction(objective)
         x0 = objective.x
-        watch = Watch(objective, x0, self._arguments, self._settings, self.history, checkpoint)
+        watch = Watch(function, x0, self._arguments, self._settings, self.history, checkpoint)
         objective.on_nan_point = watch.break_down
         if watch.has_limits:
             objective.before_evaluation = watch.before_evaluation
@@ -246,8 +248,8 @@ class ScipyOptimizer(BoundedGroups):
                 check_closure(runner, self._arguments.gradient, curvature)
                 self.profile.begin("solver")
             with objective.blas:
-                res = self._solve_or_stop(objective, watch, x0)
-            self.res = finish(objective, res, x0, self._arguments)
+                res = self._solve_or_stop(function, watch, x0)
+            self.res = finish(function, res, x0, self._arguments)
             self._hess_inv = res.get("hess_inv", self._hess_inv)
             if self._arguments.prints_report:
                 print(self._arguments.report(res))
@@ -286,23 +288,24 @@ class ScipyOptimizer(BoundedGroups):
         path, seconds = self._settings.checkpoint
         return Checkpoint(path, seconds, self.state_dict)
 
-    def _solve_or_stop(self, objective: Objective, watch: Watch, x0: Array) -> OptimizeResult:
+    def _solve_or_stop(self, function: ScipyFunction, watch: Watch, x0: Array) -> OptimizeResult:
         try:
-            res = self._solve(objective, watch, x0)
+            res = self._solve(function, watch, x0)
         except Stopped as stop:
-            return stop.result(objective)
-        if objective.error is not None:  # the solver kept it to itself
-            raise objective.error
+            return stop.result(function.objective, self._arguments.result_fields, watch.state)
+        if function.objective.error is not None:  # the solver kept it to itself
+            raise function.objective.error
         return res
 
-    def _solve(self, objective: Objective, watch: Watch, x0: Array) -> OptimizeResult:
+    def _solve(self, function: ScipyFunction, watch: Watch, x0: Array) -> OptimizeResult:
         """Call scipy's solver from x0."""
         raise NotImplementedError
 
     def _minimize_keywords(
-        self, arguments: Arguments, objective: Objective, watch: Watch
+        self, arguments: Arguments, function: ScipyFunction, watch: Watch
     ) -> dict[str, Any]:
         """What ``scipy.optimize.minimize`` gets besides ``fun`` and ``x0``."""
+        objective = function.objective
         keywords = dict(arguments.keywords)
         keywords["options"] = options = arguments.options_for(coarsest_eps(objective.bridge))
         keywords["callback"] = watch
@@ -317,9 +320,9 @@ class ScipyOptimizer(BoundedGroups):
             # With the name intermediate_result scipy prints the callback, and TNC fails.
             keywords["callback"] = lambda x, *state: watch(*(state or (complete(x),)))
         if arguments.gradient:
-            keywords["jac"] = objective.jac
+            keywords["jac"] = function.jac
         if arguments.curvature:
-            keywords[arguments.curvature] = getattr(objective, arguments.curvature)
+            keywords[arguments.curvature] = function.curvature(arguments.curvature)
         if self._settings.warm_start:
             hess_inv = usable_inverse(self._hess_inv, objective.bridge.numel)
             options |= {} if hess_inv is None else {"hess_inv0": hess_inv}

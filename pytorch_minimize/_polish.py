@@ -10,7 +10,8 @@ import numpy as np
 from scipy.optimize import Bounds, OptimizeResult
 
 from ._closure import NoGraphError
-from ._objective import Array, Objective
+from ._objective import Array
+from ._scipy_function import ScipyFunction
 from ._search_box import is_inside
 
 __all__ = ["Search", "polish"]
@@ -20,7 +21,7 @@ Search = Callable[..., OptimizeResult]
 
 def polish(
     make_search: Callable[[Bounds], Search],
-    objective: Objective,
+    function: ScipyFunction,
     res: OptimizeResult,
     box: Bounds,
     keywords: Mapping[str, Any],
@@ -31,7 +32,7 @@ def polish(
 
     Args:
         make_search: the box -> ``search(fun, x0, bounds=..., constraints=...)``.
-        objective: of the run.
+        function: of the run.
         res: the algorithm's.
         box: that it searched.
         keywords: the algorithm's, of which ``integrality`` and ``constraints`` matter here.
@@ -45,9 +46,9 @@ def polish(
         with warnings.catch_warnings():
             # trust-constr's advice on constraints that are linear; nobody here chose it.
             warnings.filterwarnings("ignore", "delta_grad == 0.0", UserWarning)
-            found = search(objective.fun, res.x.copy(), bounds=box, constraints=constraints)
+            found = search(function.fun, res.x.copy(), bounds=box, constraints=constraints)
     except NoGraphError:
-        objective.error = None
+        function.objective.error = None
         warnings.warn(
             "the solution is not polished, for the loss has no gradient; polish=False says that "
             "this is intended",

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 import warnings
+from typing import Any
 
 import numpy as np
 from scipy.optimize import OptimizeResult
 
 from ._arguments import Arguments
 from ._bridge import largest, same_values
-from ._objective import Array, Objective
+from ._objective import Array, Evaluation, Objective
+from ._scipy_function import ScipyFunction
+from ._stopping import Ending, move
 
-__all__ = ["finish"]
+__all__ = ["finish", "true_end"]
 
 # If the loss fell to zero as a parabola does, the minimum would be 2 |loss| / |gradient| away. A
 # point is neither solved nor flat where that is between these, in units of the larger of 1 and |x|.
@@ -20,31 +23,84 @@ _SOLVED, _FLAT = 1e-3, 1e2
 
 
 def finish(
-    objective: Objective, res: OptimizeResult, x0: Array, arguments: Arguments
+    function: ScipyFunction, res: OptimizeResult, x0: Array, arguments: Arguments
 ) -> OptimizeResult:
     """Set the parameters to ``res.x`` and ``.grad`` to the gradient there; complete ``res``."""
-    if objective.evaluations and not objective.has_finite_value:
-        res.x, res.fun, res.success = objective.best_x.copy(), math.nan, False
-        res.message = "No evaluation gave a finite loss and gradient."
-    x = res.x = objective.within(res.x)
-    gradient = res.get("grad", res.get("jac"))
-    has_its_gradient = objective.is_at(x) and objective.has_gradient
+    objective = function.objective
+    met_nonfinite = objective.recently_nonfinite > 0
+    res.x = objective.within(res.x)
+    true_end(function, res, _best(objective))
+    if objective.evaluations and not math.isfinite(res.fun):
+        res.message = "No evaluation gave a finite loss."
+    x = res.x
     objective.load(x)
     objective.settle()
-    if not has_its_gradient:
-        if not _has_nan(gradient):
-            _set_grads(objective, gradient)
-        elif objective.has_gradient:
-            objective.jac(x)
-        else:
-            objective.clear_grads()
-    res.fun = float(np.asarray(res.fun).reshape(()))
+    _complete_gradient(objective, res)
+    if res.get("success") and met_nonfinite and not _is_flat(objective, res, arguments):
+        Ending.UNSURE.mark(res)
+    function.scrub(res)
     res.nonfinite = objective.nonfinite
     if arguments.curvature and arguments.row is not None and arguments.row.positive_definite:
         res.hess_shifts = objective.profile.counts.get("shift", 0)
     if res.get("success") and same_values(x, x0) and not arguments.keywords["constraints"]:
-        _warn_if_steep(res, _inwards(gradient, x, objective.box), arguments)
+        _warn_if_steep(res, _inwards(_gradient(res), x, objective.box), arguments)
     return res
+
+
+def true_end(function: ScipyFunction, res: OptimizeResult, fallback: Evaluation | None) -> None:
+    """Let ``res.x`` and ``res.fun`` be a point and the loss that the closure gave there.
+
+    scipy's may not be: it was told other values where the closure's were not finite, and L-BFGS-B,
+    ending ABNORMAL, restores x but not the loss.
+
+    Args:
+        function: of the run.
+        res: scipy's.
+        fallback: where to end instead if the loss at ``res.x`` is not finite.
+    """
+    objective = function.objective
+    objective.before_evaluation, limits = None, objective.before_evaluation  # over is over
+    try:
+        found = objective.known(res.x) or objective.evaluate(res.x)
+    finally:
+        objective.before_evaluation = limits
+    if not found.finite:
+        Ending.NONFINITE.mark(res)
+        if fallback is not None:
+            found = fallback
+    if not same_values(found.x, res.x):
+        move(res, found.x)
+        res.x = found.x.copy()
+    res.fun = found.value
+
+
+def _best(objective: Objective) -> Evaluation:
+    value = objective.best_value
+    return Evaluation(objective.best_x, value if value < math.inf else math.nan, None, True)
+
+
+def _gradient(res: OptimizeResult) -> object:
+    """trust-constr's is called ``grad``, and its ``jac`` is the constraints'."""
+    return res.get("grad", res.get("jac"))
+
+
+def _complete_gradient(objective: Objective, res: OptimizeResult) -> None:
+    """Let ``.grad`` and the result hold the gradient at ``res.x``, as the closure gives it."""
+    known, given = objective.known_gradient(res.x), _gradient(res)
+    if known is None and objective.has_gradient and (objective.nonfinite or _has_nan(given)):
+        known = objective.evaluate(res.x).gradient
+    if known is None:
+        _set_grads(objective, given)
+    elif objective.nonfinite or _has_nan(given):
+        res["grad" if "grad" in res else "jac"] = known
+
+
+def _is_flat(objective: Objective, res: OptimizeResult, arguments: Arguments) -> bool:
+    """Whether the end passes a test on the gradient, which stands on true values alone."""
+    gradient = objective.known_gradient(res.x) if objective.has_gradient else None
+    if gradient is None or arguments.gradient_test is None:
+        return False
+    return largest(_inwards(gradient, res.x, objective.box)) <= arguments.gradient_test
 
 
 def _has_nan(gradient: object) -> bool:
@@ -58,7 +114,7 @@ def _set_grads(objective: Objective, gradient: object) -> None:
         objective.bridge.load_grads(gradient.astype(np.float64, copy=False))
 
 
-def _inwards(gradient: object, x: Array, box: tuple[Array, Array] | None) -> object:
+def _inwards(gradient: Any, x: Array, box: tuple[Array, Array] | None) -> Any:
     """The gradient without what only the bounds keep from leading on."""
     if box is None or not isinstance(gradient, np.ndarray):
         return gradient

@@ -16,7 +16,8 @@ from ._arguments import Arguments
 from ._bridge import distance, largest
 from ._checkpoint import Checkpoint
 from ._history import History
-from ._objective import Array, Objective, as_vector
+from ._objective import Array, as_vector
+from ._scipy_function import ScipyFunction
 from ._settings import Settings
 from ._stopping import Ending, Stopped
 
@@ -36,29 +37,35 @@ class Watch:
     """Stands by a run: asked before each evaluation, and called back at each iteration.
 
     Args:
-        objective: of the run; its parameters hold the iterate while the user's callback runs.
+        function: of the run; the parameters hold the iterate while the user's callback runs.
         x0: where the run starts.
         arguments: the user's callback, the method's habits, an iteration limit of ours.
         settings: timeout, max_evaluations, rtol, progress.
         history: gets a row per iteration.
         checkpoint: written before evaluations, when it is time.
+
+    Attributes:
+        nit: iterations so far.
+        state: the last that a method told which tells its callback a whole result.
     """
 
     def __init__(
         self,
-        objective: Objective,
+        function: ScipyFunction,
         x0: Array,
         arguments: Arguments,
         settings: Settings,
         history: History,
         checkpoint: Checkpoint | None = None,
     ) -> None:
-        self._objective = objective
+        self._function = function
+        self._objective = objective = function.objective
         self._settings = settings
         self._maxiter = arguments.maxiter
         self._history = history
         self._checkpoint = checkpoint
         self._row = arguments.row
+        self.state: OptimizeResult | None = None
         takes_state = self._row is not None and self._row.tells_state
         self._user = adapt_callback(arguments.keywords.get("callback"), takes_state)
         # Elsewhere scipy heeds no True, and tqdm's update, for one, returns it now and then.
@@ -111,8 +118,10 @@ class Watch:
         given = intermediate_result
         result = given if isinstance(given, OptimizeResult) else OptimizeResult(x=given)
         x = as_vector(result["x"])
-        if "fun" not in result:
-            result["fun"] = objective.known_value(x)
+        self._tell_truth(x, result)
+        if self._row is not None and self._row.tells_state:
+            self.state = result
+        objective.next_iteration(x)
         self.nit += 1
         self._record(x, float(result["fun"]))
         if self._user is not None:
@@ -126,6 +135,16 @@ class Watch:
         if self._bar is not None:
             self._show()
             self._bar.close()
+
+    def _tell_truth(self, x: Array, result: OptimizeResult) -> None:
+        """Note [true values]: the loss is the closure's, whatever the solver was told."""
+        known = self._objective.known(x)
+        if known is not None:
+            result["fun"] = known.value
+            if not known.finite and "grad" in result:
+                result["grad"] = known.gradient
+        result.setdefault("fun", math.nan)
+        self._function.scrub(result)
 
     def _record(self, x: Array, loss: float) -> None:
         objective = self._objective

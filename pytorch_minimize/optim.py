@@ -22,8 +22,9 @@ from ._global import (
     DualAnnealingWrapper,
     SHGOWrapper,
 )
-from ._objective import Array, NonfiniteError, Objective
+from ._objective import Array, NonfiniteError
 from ._optimizer import ScipyOptimizer
+from ._scipy_function import ScipyFunction
 from ._settings import RunKeywords
 from ._watch import Watch
 
@@ -99,10 +100,10 @@ class MinimizeWrapper(ScipyOptimizer):
     def _groups_changed(self) -> None:
         self._arguments = self._arguments.for_groups(bounded=self._has_group_bounds)
 
-    def _solve(self, objective: Objective, watch: Watch, x0: Array) -> OptimizeResult:
+    def _solve(self, function: ScipyFunction, watch: Watch, x0: Array) -> OptimizeResult:
         row = self._arguments.row
-        objective.owns_points = row is not None and row.gradient
-        keywords = self._minimize_keywords(self._arguments, objective, watch)
+        function.objective.owns_points = row is not None and row.gradient
+        keywords = self._minimize_keywords(self._arguments, function, watch)
         # A method of the user's own may write into the start, which no scipy method does.
         start = x0.copy() if row is None else x0
-        return scipy.optimize.minimize(objective.fun, start, **keywords)
+        return scipy.optimize.minimize(function.fun, start, **keywords)
