@@ -52,7 +52,7 @@ PROBLEMS = {
     "exp overflow": Problem(lambda x: ((x.exp() - 2).exp() - 40 * x).sum(), -3.0, 2.0, 2),
     "acos": Problem(lambda x: x.acos().sum(), -0.9, 0.9, 2),
     "Gaussian likelihood": Problem(gaussian, 0.05, 3.0, 2),
-    "x / (x - 1)": Problem(lambda x: (x / (x - 1) + x**2).sum(), 1.05, 4.0, 1),
+    "x / (x - 1)": Problem(lambda x: (x / (x - 1) + (x - 1).sqrt()).sum(), 1.05, 9.0, 2),
 }
 
 

@@ -15,14 +15,24 @@ from ._bounds import reals
 from ._bridge import Bridge
 from ._objective import Array
 
-__all__ = ["completer", "start_within"]
+__all__ = ["completer", "is_fixed", "start_within"]
 
 # Wider than what COBYLA takes for equal, some hundred roundings.
 _AS_GOOD_AS_EQUAL = 1e-10
 
 
-def start_within(bridge: Bridge, bounds: Bounds | None) -> None:
+# From a start that is nearer to a bound than this trust-constr, kept strictly inside, does not move
+# (measured: 1e-8 stalls, 1e-6 does not); such a start is put so far inside. Of the width, or of 1.
+_ON_THE_BOUND, _INSIDE = 1e-6, 1e-3
+
+
+def start_within(bridge: Bridge, bounds: Bounds | None, *, strictly: bool = False) -> None:
     """Move the parameters into the bounds, with one warning, where they are not.
+
+    Args:
+        bridge: of the parameters.
+        bounds: on the flat vector; None for none.
+        strictly: where the bounds have ``keep_feasible``, not onto them but to their inside.
 
     Raises:
         ValueError: a parameter holds NaN or inf, from where no method finds back.
@@ -33,10 +43,13 @@ def start_within(bridge: Bridge, bounds: Bounds | None) -> None:
     if bounds is None:
         return
     inside = np.clip(x, bounds.lb, bounds.ub)
+    if strictly:
+        inside = _strictly(inside, bounds)
     distance = np.abs(inside - x)
     if not distance.any():
         return
     # A parameter set to its bound is outside by one rounding of its dtype; no cause to warn.
+    distance = np.abs(np.clip(x, bounds.lb, bounds.ub) - x)
     rounding = np.concatenate([np.full(reals(p), _rounding(p)) for p in bridge.params])
     outside = int((distance > rounding * np.abs(inside)).sum())
     if outside:
@@ -47,6 +60,15 @@ def start_within(bridge: Bridge, bounds: Bounds | None) -> None:
             stacklevel=2,
         )
     bridge.load_params(inside)
+
+
+def _strictly(x: Array, bounds: Bounds) -> Array:
+    """x, where it is on bounds that must be kept strictly, a little inside of them."""
+    low, high = bounds.lb, bounds.ub
+    width = np.minimum(high - low, 1.0)
+    kept = np.broadcast_to(bounds.keep_feasible, x.shape) & (width > 0.0)
+    x = np.where(kept & (x - low < _ON_THE_BOUND * width), low + _INSIDE * width, x)
+    return np.where(kept & (high - x < _ON_THE_BOUND * width), high - _INSIDE * width, x)
 
 
 def _refuse_start(bridge: Bridge) -> NoReturn:
@@ -79,6 +101,11 @@ def completer(bounds: Bounds | None) -> Callable[[Array], Array] | None:
         return full
 
     return complete
+
+
+def is_fixed(bounds: Bounds | None) -> bool:
+    """Whether the bounds leave no variable free."""
+    return bounds is not None and bool((bounds.lb == bounds.ub).all())
 
 
 def _rounding(param: Tensor) -> float:

@@ -24,12 +24,13 @@ _TOLERANCE = 1e-6
 
 def restrict(
     objective: Objective, bounds: Bounds | None, constraints: Sequence[Any], row: Method | None
-) -> list[Any]:
+) -> tuple[list[Any], Callable[[], int]]:
     """Tell the objective where it may look.
 
     Returns:
-        The constraints in scipy's forms, over the flat vector. The parameters must be at the
-        start: constraints of ours are run there once, to learn their shapes.
+        The constraints in scipy's forms, over the flat vector, and what tells how many multipliers
+        they have once they have been evaluated. The parameters must be at the start: constraints
+        of ours are run there once, to learn their shapes.
     """
     complete = completer(bounds)
     excesses: list[Callable[[], float | None]] = []
@@ -39,17 +40,21 @@ def restrict(
         else:
             excesses.append(lambda: overshoot(objective.x, bounds.lb, bounds.ub))
     prepared: list[Any] = []
+    rows: list[Callable[[], int]] = []
     for number, constraint in enumerate(constraints):
         if isinstance(constraint, ClosureConstraint):
             name = f"constraint {number}"
             function = ConstraintFunction(constraint, objective, row, name, complete)
             excesses.append(function.excess)
             prepared += function.for_scipy()
+            rows += [_multipliers(each) for each in function.for_scipy()]
         elif isinstance(constraint, LinearConstraint):
             excesses.append(_linear_excess(constraint, objective))
             prepared.append(constraint)
+            rows.append(_multipliers(constraint))
         else:
-            watched, excess = _watch(constraint, objective)
+            watched, excess, count = _watch(constraint, objective)
+            rows.append(count)
             excesses.append(excess)
             prepared.append(watched)
 
@@ -64,14 +69,23 @@ def restrict(
 
     if excesses:
         objective.violation = violation
-    return prepared
+    return prepared, lambda: sum(count() for count in rows)
+
+
+def _multipliers(constraint: Any, size: int = 1) -> Callable[[], int]:
+    """How many multipliers the limits of a constraint have: one for each side that is one."""
+    low, high, _ = np.broadcast_arrays(constraint.lb, constraint.ub, np.empty(size))
+    apart = np.isfinite(low).sum() + np.isfinite(high).sum() - (low == high).sum()
+    return lambda: int(apart)
 
 
 def _linear_excess(constraint: LinearConstraint, objective: Objective) -> Callable[[], float]:
     return lambda: overshoot(constraint.A @ objective.x, constraint.lb, constraint.ub)
 
 
-def _watch(constraint: Any, objective: Objective) -> tuple[Any, Callable[[], float | None]]:
+def _watch(
+    constraint: Any, objective: Objective
+) -> tuple[Any, Callable[[], float | None], Callable[[], int]]:
     """scipy's own constraint, unchanged but that we see the values the solver asks for."""
     if isinstance(constraint, Mapping):
         fun, lb = constraint["fun"], 0.0
@@ -79,10 +93,13 @@ def _watch(constraint: Any, objective: Objective) -> tuple[Any, Callable[[], flo
     else:
         fun, lb, ub = constraint.fun, constraint.lb, constraint.ub
     seen: list[float] = []
+    size = 0
     objective.on_leave.append(seen.clear)
 
     def watching(x: Array, *args: Any) -> Any:
+        nonlocal size
         values = fun(x, *args)
+        size = np.size(values)
         if same_values(x, objective.x):
             seen[:] = [overshoot(np.asarray(values), lb, ub)]
             objective.consider()
@@ -92,7 +109,7 @@ def _watch(constraint: Any, objective: Objective) -> tuple[Any, Callable[[], flo
         return seen[0] if seen else None
 
     if isinstance(constraint, Mapping):
-        return dict(constraint, fun=watching), excess
+        return dict(constraint, fun=watching), excess, lambda: size
     watched = copy.copy(constraint)
     watched.fun = watching
-    return watched, excess
+    return watched, excess, lambda: _multipliers(constraint, size)()

@@ -23,7 +23,7 @@ from ._optimizer import ScipyOptimizer
 from ._plain import from_plain, plain_part
 from ._polish import Search, polish
 from ._scipy_function import ScipyFunction
-from ._search_box import check_box, is_inside, layout, start_inside, within
+from ._search_box import check_box, is_inside, layout, rounded_inwards, start_inside, within
 from ._watch import Watch
 
 __all__ = ["GlobalOptimizer"]
@@ -174,6 +174,7 @@ class GlobalOptimizer(ScipyOptimizer):
             return None
         where = layout(self.param_groups, self.bridge.params)
         box = check_box(bounds, where, open_box=row.open_box(keywords))
+        box = rounded_inwards(box, keywords.get("integrality"), where)
         keywords[row.box] = list(zip(box.lb.tolist(), box.ub.tolist(), strict=True))
         return box
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -96,6 +97,8 @@ class LocalSearch:
                     raise
                 result = stop.result(objective, ("jac",))
         true_end(self._function, result, objective.iterate)
+        if not math.isfinite(result.fun):
+            result.fun = math.inf  # a number that algorithms can compare
         result.setdefault("nfev", objective.evaluations - evaluations)
         self._forgive_lost_precision(result)
         self._keep(result)

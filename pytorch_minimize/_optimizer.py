@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
-from scipy.optimize import OptimizeResult
+from scipy.optimize import HessianUpdateStrategy, OptimizeResult
 from torch import Tensor
 
 from ._arguments import Arguments
@@ -31,7 +31,7 @@ from ._profile import Profile
 from ._result import finish
 from ._scipy_function import ScipyFunction
 from ._settings import Settings
-from ._stopping import Stopped
+from ._stopping import USERS_HESS, USERS_JAC, Stopped
 from ._warm_start import usable_inverse
 from ._watch import Watch
 
@@ -280,7 +280,9 @@ class ScipyOptimizer(BoundedGroups):
         return make_objective(runner, self._arguments, self._settings, self.profile)
 
     def _start_inside(self, bridge: Bridge) -> None:
-        start_within(bridge, self._flat_bounds())
+        row = self._arguments.row
+        strictly = row is not None and row.constraint_curvature
+        start_within(bridge, self._flat_bounds(), strictly=strictly)
 
     def _make_checkpoint(self) -> Checkpoint | None:
         if self._settings.checkpoint is None:
@@ -311,14 +313,18 @@ class ScipyOptimizer(BoundedGroups):
         keywords["callback"] = watch
         if arguments.row is not None or self._has_group_bounds:
             keywords["bounds"] = self._flat_bounds()
-        bounds = keywords.get("bounds")
-        keywords["constraints"] = restrict(
+        bounds = function.bounds = keywords.get("bounds")
+        keywords["constraints"], function.multipliers = restrict(
             objective, bounds, keywords["constraints"], arguments.row
         )
         complete = completer(bounds)
         if complete is not None and arguments.row is not None:
             # With the name intermediate_result scipy prints the callback, and TNC fails.
             keywords["callback"] = lambda x, *state: watch(*(state or (complete(x),)))
+        for name, counter in (("jac", USERS_JAC), ("hess", USERS_HESS), ("hessp", USERS_HESS)):
+            given = keywords.get(name)
+            if callable(given) and not isinstance(given, HessianUpdateStrategy):
+                keywords[name] = _counted(given, counter, objective.profile)
         if arguments.gradient:
             keywords["jac"] = function.jac
         if arguments.curvature:
@@ -368,6 +374,16 @@ class ScipyOptimizer(BoundedGroups):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(method={self._arguments.name})\n{super().__repr__()}"
+
+
+def _counted(user: Callable[..., Any], name: str, profile: Profile) -> Callable[..., Any]:
+    """A derivative of the user's own, which we hand to scipy, with its calls in the profile."""
+
+    def counted(*args: Any) -> Any:
+        profile.count(name)
+        return user(*args)
+
+    return counted
 
 
 def _load_best(objective: Objective, leaving: BaseException) -> None:

@@ -7,15 +7,15 @@ import warnings
 from typing import Any
 
 import numpy as np
-from scipy.optimize import OptimizeResult
+from scipy.optimize import Bounds, OptimizeResult
 
 from ._arguments import Arguments
 from ._bridge import largest, same_values
 from ._objective import Array, Evaluation, Objective
 from ._scipy_function import ScipyFunction
-from ._stopping import Ending, move
+from ._stopping import Ending, Stopped, move
 
-__all__ = ["finish", "true_end"]
+__all__ = ["all_fixed", "finish", "true_end"]
 
 # If the loss fell to zero as a parabola does, the minimum would be 2 |loss| / |gradient| away. A
 # point is neither solved nor flat where that is between these, in units of the larger of 1 and |x|.
@@ -36,14 +36,25 @@ def finish(
     objective.load(x)
     objective.settle()
     _complete_gradient(objective, res)
-    if res.get("success") and met_nonfinite and not _is_flat(objective, res, arguments):
+    if res.get("success") and met_nonfinite and not _is_flat(function, res, arguments):
         Ending.UNSURE.mark(res)
+    for name in arguments.result_fields:
+        res.setdefault(name, _unknown(name, function))
     function.scrub(res)
     res.nonfinite = objective.nonfinite
     if arguments.curvature and arguments.row is not None and arguments.row.positive_definite:
         res.hess_shifts = objective.profile.counts.get("shift", 0)
     if res.get("success") and same_values(x, x0) and not arguments.keywords["constraints"]:
-        _warn_if_steep(res, _inwards(_gradient(res), x, objective.box), arguments)
+        _warn_if_steep(res, _inwards(_gradient(res), x, function.bounds), arguments)
+    return res
+
+
+def all_fixed(function: ScipyFunction, x: Array) -> OptimizeResult:
+    """The result where bounds leave nothing to search, for every method; scipy's COBYLA fails."""
+    objective = function.objective
+    function.fun(x)
+    res = Stopped(Ending.FIXED, x, 0).result(objective, ("jac", "njev", "nhev", "maxcv"))
+    res.success = not objective.violation_at(x) > 0.0
     return res
 
 
@@ -87,25 +98,34 @@ def _gradient(res: OptimizeResult) -> object:
 def _complete_gradient(objective: Objective, res: OptimizeResult) -> None:
     """Let ``.grad`` and the result hold the gradient at ``res.x``, as the closure gives it."""
     known, given = objective.known_gradient(res.x), _gradient(res)
-    if known is None and objective.has_gradient and (objective.nonfinite or _has_nan(given)):
+    doubtful = given is not None and (objective.nonfinite > 0 or _has_nan(given))
+    if known is None and objective.has_gradient and doubtful:
         known = objective.evaluate(res.x).gradient
     if known is None:
         _set_grads(objective, given)
-    elif objective.nonfinite or _has_nan(given):
+    elif doubtful:
         res["grad" if "grad" in res else "jac"] = known
 
 
-def _is_flat(objective: Objective, res: OptimizeResult, arguments: Arguments) -> bool:
+def _is_flat(function: ScipyFunction, res: OptimizeResult, arguments: Arguments) -> bool:
     """Whether the end passes a test on the gradient, which stands on true values alone."""
+    objective = function.objective
     gradient = objective.known_gradient(res.x) if objective.has_gradient else None
     if gradient is None or arguments.gradient_test is None:
         return False
-    return largest(_inwards(gradient, res.x, objective.box)) <= arguments.gradient_test
+    return largest(_inwards(gradient, res.x, function.bounds)) <= arguments.gradient_test
 
 
 def _has_nan(gradient: object) -> bool:
     """scipy's answer for variables that it removed since equal bounds fix them."""
     return isinstance(gradient, np.ndarray) and bool(np.isnan(gradient).any())
+
+
+def _unknown(name: str, function: ScipyFunction) -> Any:
+    """NaN of the right size: where we end a run, what only the method's own memory knows."""
+    sizes = {"jac": function.objective.bridge.numel, "grad": function.objective.bridge.numel}
+    sizes["multipliers"] = function.multipliers()
+    return np.full(sizes[name], math.nan) if name in sizes else math.nan
 
 
 def _set_grads(objective: Objective, gradient: object) -> None:
@@ -114,11 +134,11 @@ def _set_grads(objective: Objective, gradient: object) -> None:
         objective.bridge.load_grads(gradient.astype(np.float64, copy=False))
 
 
-def _inwards(gradient: Any, x: Array, box: tuple[Array, Array] | None) -> Any:
+def _inwards(gradient: Any, x: Array, bounds: Bounds | None) -> Any:
     """The gradient without what only the bounds keep from leading on."""
-    if box is None or not isinstance(gradient, np.ndarray):
+    if bounds is None or not isinstance(gradient, np.ndarray):
         return gradient
-    return x - np.clip(x - gradient, *box)
+    return x - np.clip(x - gradient, bounds.lb, bounds.ub)
 
 
 def _warn_if_steep(res: OptimizeResult, gradient: object, arguments: Arguments) -> None:

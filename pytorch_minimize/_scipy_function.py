@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import OptimizeResult
+from scipy.optimize import Bounds, OptimizeResult
 
 from ._objective import Array, Evaluation, Objective
 
@@ -17,7 +17,7 @@ __all__ = ["ScipyFunction"]
 # Told to a solver whose every evaluation so far was not finite: larger than any loss to come.
 _NOTHING_FINITE_YET = 1e100
 # How steeply what is told rises, in units of the slope at the last point that was finite.
-_STEEPNESS = 1.0
+_STEEPNESS = 4.0
 # Fields of results and of what callbacks are told that may hold what a solver was told.
 _MAY_HOLD_ANSWERS = ("final_simplex", "funl", "grid_values", "population_energies")
 
@@ -38,10 +38,16 @@ class ScipyFunction:
 
     Args:
         objective: evaluates the closure.
+
+    Attributes:
+        bounds: of the run.
+        multipliers: how many the constraints have, once they were evaluated.
     """
 
     def __init__(self, objective: Objective) -> None:
         self.objective = objective
+        self.bounds: Bounds | None = None
+        self.multipliers: Callable[[], int] = lambda: 0
         self._told: tuple[Evaluation, float, Array | None] | None = None
         self._answers: set[float] = set()
 

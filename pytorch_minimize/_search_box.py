@@ -12,7 +12,15 @@ from torch import Tensor
 
 from ._bounds import parameter_names, reals
 
-__all__ = ["check_box", "clipped", "is_inside", "layout", "start_inside", "within"]
+__all__ = [
+    "check_box",
+    "clipped",
+    "is_inside",
+    "layout",
+    "rounded_inwards",
+    "start_inside",
+    "within",
+]
 
 Array = NDArray[np.float64]
 Layout = Sequence[tuple[str, int]]
@@ -59,6 +67,23 @@ def check_box(bounds: Bounds | None, layout: Layout, *, open_box: bool) -> Bound
         fix = "every low to be below its high (requires_grad=False fixes a parameter)"
         _refuse(low == high, fix, bounds, layout)
     return bounds
+
+
+def rounded_inwards(box: Bounds, integrality: Any, layout: Layout) -> Bounds:
+    """The box whose bounds are integers where the variables are; the others stay.
+
+    differential_evolution evaluates integers, but from bounds that are none it leaves the box.
+
+    Raises:
+        ValueError: there is no integer between the bounds of some variable.
+    """
+    if integrality is None:
+        return box
+    whole = np.broadcast_to(np.asarray(integrality, dtype=bool), box.lb.shape)
+    low = np.where(whole, np.ceil(box.lb), box.lb)
+    high = np.where(whole, np.floor(box.ub), box.ub)
+    _refuse(low > high, "an integer between the bounds (integrality)", box, layout)
+    return Bounds(low, high, box.keep_feasible)
 
 
 def within(own: Bounds, box: Bounds, layout: Layout) -> Bounds:

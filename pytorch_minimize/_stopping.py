@@ -14,7 +14,10 @@ from ._bridge import same_values
 if TYPE_CHECKING:
     from ._objective import Array, Objective
 
-__all__ = ["Ending", "Stopped"]
+__all__ = ["USERS_HESS", "USERS_JAC", "Ending", "Stopped", "move"]
+
+# What the profile counts calls of the user's own derivatives as.
+USERS_JAC, USERS_HESS = "users_jac", "users_hess"
 
 
 class Ending(Enum):
@@ -74,7 +77,7 @@ class Stopped(Exception):
     def result(
         self, objective: Objective, fields: tuple[str, ...], state: OptimizeResult | None = None
     ) -> OptimizeResult:
-        """What scipy would have returned there; costs no evaluation at a point that is known.
+        """What scipy would have returned there, as far as it is known without an evaluation.
 
         Args:
             objective: of the run.
@@ -84,24 +87,19 @@ class Stopped(Exception):
         x = objective.best_x if self.x is None else self.x
         objective.before_evaluation = None  # over is over
         found = objective.known(x) or objective.evaluate(x)
-        gradient = objective.known_gradient(x)
-        counts = objective.profile.counts
+        res = OptimizeResult() if state is None else OptimizeResult(state)
+        if state is not None:
+            move(res, x)
+        counts, gradient = objective.profile.counts, objective.known_gradient(x)
         known: dict[str, Any] = {
-            "njev": counts.get("jac", 0),
-            "nhev": counts.get("hess", 0) + counts.get("hessp", 0),
+            "njev": counts.get("jac", 0) + counts.get(USERS_JAC, 0),
+            "nhev": counts.get("hess", 0) + counts.get("hessp", 0) + counts.get(USERS_HESS, 0),
             "jac": gradient,
             "grad": gradient,
             "maxcv": objective.violation_at(x),
             "constr_violation": objective.violation_at(x),
         }
-        res = OptimizeResult() if state is None else OptimizeResult(state)
-        if state is not None:
-            move(res, x)
-        for name in fields:
-            if known.get(name) is not None:
-                res[name] = known[name]
-            else:
-                res.setdefault(name, _unknown(name, x))
+        res |= {name: known[name] for name in fields if known.get(name) is not None}
         res |= {"x": x.copy(), "fun": found.value, "nit": self.nit, "nfev": objective.evaluations}
         self.ending.mark(res)
         return res
@@ -119,7 +117,3 @@ def _spoilt(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_spoilt(inner) for inner in value]
     return value * math.nan
-
-
-def _unknown(name: str, x: Array) -> Any:
-    return np.full(x.size, math.nan) if name in ("jac", "grad") else math.nan

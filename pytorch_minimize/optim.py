@@ -13,6 +13,7 @@ from typing_extensions import Unpack
 from ._arguments import Arguments
 from ._batch import vectorize
 from ._bounds import any_group_bounds
+from ._box import is_fixed
 from ._constraints import ClosureConstraint
 from ._evolution import DifferentialEvolutionWrapper
 from ._global import (
@@ -24,6 +25,7 @@ from ._global import (
 )
 from ._objective import Array, NonfiniteError
 from ._optimizer import ScipyOptimizer
+from ._result import all_fixed
 from ._scipy_function import ScipyFunction
 from ._settings import RunKeywords
 from ._watch import Watch
@@ -104,6 +106,8 @@ class MinimizeWrapper(ScipyOptimizer):
         row = self._arguments.row
         function.objective.owns_points = row is not None and row.gradient
         keywords = self._minimize_keywords(self._arguments, function, watch)
+        if row is not None and is_fixed(function.bounds):
+            return all_fixed(function, x0)
         # A method of the user's own may write into the start, which no scipy method does.
         start = x0.copy() if row is None else x0
         return scipy.optimize.minimize(function.fun, start, **keywords)
