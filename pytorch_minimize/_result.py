@@ -27,7 +27,8 @@ def finish(
 ) -> OptimizeResult:
     """Set the parameters to ``res.x`` and ``.grad`` to the gradient there; complete ``res``."""
     objective = function.objective
-    met_nonfinite = objective.recently_nonfinite > 0
+    # Only of scipy's methods do we know what they call an iteration.
+    met_nonfinite = arguments.row is not None and objective.recently_nonfinite > 0
     res.x = objective.within(res.x)
     true_end(function, res, _best(objective))
     if objective.evaluations and not math.isfinite(res.fun):
@@ -38,8 +39,9 @@ def finish(
     _complete_gradient(objective, res)
     if res.get("success") and met_nonfinite and not _is_flat(function, res, arguments):
         Ending.UNSURE.mark(res)
-    for name in arguments.result_fields:
-        res.setdefault(name, _unknown(name, function))
+    if arguments.row is not None:
+        for name in arguments.result_fields:
+            res.setdefault(name, _unknown(name, function))
     function.scrub(res)
     res.nonfinite = objective.nonfinite
     if arguments.curvature and arguments.row is not None and arguments.row.positive_definite:
