@@ -204,14 +204,15 @@ class Objective:
         """The gradient at x if x is the last point evaluated, and with its gradient."""
         return self._here.gradient if self._here is not None and self.is_at(x) else None
 
-    def next_iteration(self, x: Array) -> None:
-        """The solver has come to x, from where it goes on."""
+    def next_iteration(self, x: Array) -> Evaluation | None:
+        """The solver has come to x, from where it goes on; what is known there."""
         known = self.known(x)
         if known is not None:
-            self.iterate = known._replace(gradient=None)
+            self.iterate = Evaluation(known.x, known.value, None, known.finite)
             if math.isfinite(known.value):
                 self.level = known.value
         self._marks = self._marks[1], self.nonfinite
+        return known
 
     @property
     def recently_nonfinite(self) -> int:

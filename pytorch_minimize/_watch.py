@@ -16,7 +16,7 @@ from ._arguments import Arguments
 from ._bridge import distance, largest
 from ._checkpoint import Checkpoint
 from ._history import History
-from ._objective import Array, as_vector
+from ._objective import Array, Evaluation, as_vector
 from ._scipy_function import ScipyFunction
 from ._settings import Settings
 from ._stopping import Ending, Stopped
@@ -118,12 +118,12 @@ class Watch:
         given = intermediate_result
         result = given if isinstance(given, OptimizeResult) else OptimizeResult(x=given)
         x = as_vector(result["x"])
-        self._tell_truth(x, result)
+        known = objective.next_iteration(x)
+        self._tell_truth(known, result)
         if self._row is not None and self._row.tells_state:
             self.state = result
-        objective.next_iteration(x)
         self.nit += 1
-        self._record(x, float(result["fun"]))
+        self._record(x, float(result["fun"]), known)
         if self._user is not None:
             self._tell_user(x, result)
         objective.profile.begin("solver")
@@ -136,9 +136,8 @@ class Watch:
             self._show()
             self._bar.close()
 
-    def _tell_truth(self, x: Array, result: OptimizeResult) -> None:
+    def _tell_truth(self, known: Evaluation | None, result: OptimizeResult) -> None:
         """Note [true values]: the loss is the closure's, whatever the solver was told."""
-        known = self._objective.known(x)
         if known is not None:
             result["fun"] = known.value
             if not known.finite and "grad" in result:
@@ -146,11 +145,12 @@ class Watch:
         result.setdefault("fun", math.nan)
         self._function.scrub(result)
 
-    def _record(self, x: Array, loss: float) -> None:
+    def _record(self, x: Array, loss: float, known: Evaluation | None) -> None:
         objective = self._objective
-        before, self._previous = self._previous, objective.point(x)
+        before = self._previous
+        self._previous = x.copy() if known is None else known.x
         step_length = distance(before, self._previous)
-        gradient = objective.known_gradient(self._previous)
+        gradient = None if known is None else known.gradient
         if gradient is not None:
             self._last_grad_norm = largest(gradient)
         elif step_length > 0.0:
