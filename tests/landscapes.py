@@ -25,7 +25,6 @@ class Landscape:
         box: low and high of each variable.
         minimum: n -> the least value in the box.
         lowest: where a variable is at the minimum, if that is the same for all.
-        dimensions: those that it is defined in, of 2 and 5.
     """
 
     name: str
@@ -33,7 +32,6 @@ class Landscape:
     box: tuple[float, float]
     minimum: Callable[[int], float]
     lowest: tuple[float, ...]
-    dimensions: tuple[int, ...] = (2, 5)
 
     def __str__(self) -> str:
         return self.name
@@ -71,11 +69,6 @@ def _styblinski_tang(x: Tensor) -> Tensor:
     return (x**4 - 16 * x * x + 5 * x).sum(-1) / 2
 
 
-def _griewank(x: Tensor) -> Tensor:
-    scale = torch.arange(1, x.shape[-1] + 1, dtype=x.dtype).sqrt()
-    return (x * x).sum(-1) / 4000 - torch.cos(x / scale).prod(-1) + 1
-
-
 ACKLEY = Landscape("ackley", _ackley, (-6.0, 5.0), lambda n: 0.0, (0.0,))
 RASTRIGIN = Landscape("rastrigin", _rastrigin, (-5.12, 4.3), lambda n: 0.0, (0.0,))
 EGGHOLDER = Landscape(
@@ -84,7 +77,6 @@ EGGHOLDER = Landscape(
     (-512.0, 512.0),
     lambda n: -959.6406627208506,
     (512.0, 404.2318051137),
-    dimensions=(2,),
 )
 STYBLINSKI_TANG = Landscape(
     "styblinski-tang",
@@ -93,6 +85,3 @@ STYBLINSKI_TANG = Landscape(
     lambda n: -39.16616570377142 * n,
     (-2.903534027771177,),
 )
-GRIEWANK = Landscape("griewank", _griewank, (-12.0, 10.0), lambda n: 0.0, (0.0,))
-
-LANDSCAPES = (ACKLEY, RASTRIGIN, EGGHOLDER, STYBLINSKI_TANG, GRIEWANK)

@@ -28,13 +28,15 @@ both = pytest.mark.parametrize("strategy", ["graph", "replay"])
 each_kind = pytest.mark.parametrize("method", ["trust-ncg", "trust-exact", "trust-constr"])
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def _no_garbage_collector() -> Iterator[None]:
     """What is freed only by the collector holds a model's memory for long."""
     gc.collect()
+    gc.freeze()  # a collection here and there below need not go through what torch has loaded
     gc.disable()
     yield
     gc.enable()
+    gc.unfreeze()
 
 
 def start() -> nn.Parameter:
