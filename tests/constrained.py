@@ -82,14 +82,15 @@ def for_scipy(
     params = list(params)
     for constraint in stated:
         c = Converted(params, constraint.fun)
-        size = c.closure().numel()
-        lb, ub = (np.broadcast_to(b, size) for b in (constraint.lb, constraint.ub))
+        shape = c.closure().shape
+        lb, ub = (np.broadcast_to(b, shape).reshape(-1) for b in (constraint.lb, constraint.ub))
         if row.constraint_curvature:
             hess = c.weighted_hessian
             made.append(NonlinearConstraint(c.values, lb, ub, jac=c.jacobian, hess=hess))
             continue
+        limited = np.isfinite(lb) | np.isfinite(ub)
         # Equalities apart keep the methods that separate them from a warning.
-        kinds = (lb == ub, lb != ub) if row.separates else (np.full(size, True),)
+        kinds = (lb == ub, limited & (lb != ub)) if row.separates else (limited,)
         made += [_rows(c, kind, lb, ub) for kind in kinds if kind.any()]
     return made
 
