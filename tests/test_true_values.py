@@ -169,6 +169,21 @@ def test_a_gradient_that_vanishes_is_a_success_whatever_else_was_met() -> None:
     assert optimizer.res.nonfinite == 1
 
 
+@pytest.mark.parametrize("method", ["Nelder-Mead", "L-BFGS-B"])
+def test_a_loss_that_is_nan_for_ever_has_not_stalled(method: str) -> None:
+    x, calls = point(-1.2, 1.0), 0
+
+    def closure() -> Tensor:
+        nonlocal calls
+        calls += 1
+        return ((x - 1) ** 4).sum() * (1.0 if calls < 5 else math.nan)
+
+    optimizer = MinimizeWrapper([x], {"method": method}, rtol=1e-3, max_evaluations=100)
+    optimizer.step(closure)
+    assert not optimizer.res.success
+    assert optimizer.res.fun == ((x - 1) ** 4).sum().item()
+
+
 class TestGlobal:
     def test_a_grid_has_nan_where_the_loss_is(self) -> None:
         x = point(0.0)
