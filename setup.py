@@ -20,6 +20,7 @@ from torch.utils.cpp_extension import (
     include_paths,
 )
 
+CSRC = Path("csrc")
 SANITIZE = os.environ.get("SANITIZE") == "1"
 DEBUG = os.environ.get("DEBUG") == "1" or SANITIZE
 CUDA = (
@@ -64,24 +65,25 @@ def architectures() -> str:
 
 
 def extension() -> Extension:
-    sources = {str(path) for path in Path("csrc").glob("*.cpp")}
+    sources = set(CSRC.rglob("*.cpp"))
     macros = [
         ("MINIMIZE_TORCH_VERSION", torch.__version__),
         ("MINIMIZE_DEBUG", str(int(DEBUG))),
     ]
     args = {"cxx": compile_args()}
     if CUDA:
-        sources |= {str(path) for path in Path("csrc/cuda").glob("*.cu")}
+        sources |= set(CSRC.rglob("*.cu"))
         args["nvcc"] = nvcc_args()
         macros += [
             ("MINIMIZE_CUDA", torch.version.cuda),
             ("MINIMIZE_ARCHITECTURES", architectures().replace(";", "/").replace(" ", "/")),
         ]
     else:
-        sources.remove(str(Path("csrc/device_cuda.cpp")))
+        sources -= set((CSRC / "device/cuda").iterdir())
     return (CUDAExtension if CUDA else CppExtension)(
         "pytorch_minimize._C",
-        sorted(sources),
+        sorted(map(str, sources)),
+        include_dirs=[str(CSRC.resolve())],
         define_macros=macros,
         extra_compile_args=args,
         extra_link_args=["-fsanitize=address,undefined"] if SANITIZE else [],

@@ -1,0 +1,38 @@
+#pragma once
+
+#include "device/table.h"
+
+#include <c10/core/Allocator.h>
+#include <c10/core/Device.h>
+#include <c10/core/Stream.h>
+
+#include <cstddef>
+
+namespace minimize {
+
+/// What a kind of device does for its tensors to cross in one transfer. Another kind is
+/// another of these, and a line in find_device_kernels().
+struct DeviceKernels {
+  /// Queue one launch on a stream of the current device: tensors -> flat, with
+  /// *mark = stamp where a value that must be finite is not; and flat -> tensors.
+  void (*gather)(
+      const device::Table& table, double* flat, double* mark, double stamp,
+      const c10::Stream& stream);
+  void (*scatter)(const device::Table& table, const double* flat, const c10::Stream& stream);
+
+  /// Host memory that the device reads and writes directly; once freed it is reused
+  /// only after the copies that were queued on it.
+  c10::DataPtr (*host_memory)(size_t bytes);
+
+  /// Whether queued work runs later, in the order of its stream.
+  bool is_asynchronous;
+};
+
+/// The kernels for this kind of device; null if there are none in this build.
+const DeviceKernels* find_device_kernels(c10::DeviceType type);
+
+/// The kernels' own code, run on host memory one thread after the other: what the tests
+/// use in place of a card.
+extern const DeviceKernels kEmulatedKernels;
+
+}  // namespace minimize

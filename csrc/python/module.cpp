@@ -1,0 +1,185 @@
+#include "host/vector_ops.h"
+#include "python/arrays.h"
+#include "python/py_bridge.h"
+#include "python/thread_limit.h"
+#include "testing/emulation.h"
+
+#include <c10/util/Exception.h>
+#include <torch/csrc/Exceptions.h>
+#include <torch/csrc/utils/pybind.h>
+
+#include <utility>
+#include <vector>
+
+// The version comes unquoted: quotes would not survive every way to call a compiler.
+#define MINIMIZE_QUOTE_(text) #text
+#define MINIMIZE_QUOTE(text) MINIMIZE_QUOTE_(text)
+
+namespace minimize {
+namespace {
+
+constexpr auto kBridgeDoc = R"(Parameters as one flat float64 vector.
+
+The vector holds the distinct tensors in the order given, each in row-major
+order; a complex element is two reals. Parameters are written in place.)";
+
+constexpr auto kHessianDoc = R"(The Hessian at the parameters' current values, on flat vectors.
+
+The loss comes as the backward() calls that make up its gradient, one `add` each.
+Their graphs live as long as this object.)";
+
+py::dict build_info() {
+  py::dict info;
+  info["torch"] = MINIMIZE_QUOTE(MINIMIZE_TORCH_VERSION);
+  info["compiler"] = __VERSION__;
+  info["debug"] = MINIMIZE_DEBUG != 0;
+#ifdef MINIMIZE_CUDA
+  info["cuda"] = MINIMIZE_QUOTE(MINIMIZE_CUDA);
+  info["architectures"] = py::str(MINIMIZE_QUOTE(MINIMIZE_ARCHITECTURES)).attr("split")("/");
+#else
+  info["cuda"] = py::none();
+  info["architectures"] = py::list();
+#endif
+#ifdef _OPENMP
+  info["openmp"] = true;
+#else
+  info["openmp"] = false;
+#endif
+  return info;
+}
+
+/// torch's exceptions as Python's, by their message alone. Of those of a device torch makes
+/// types of its own, by which callers tell them from others.
+void translate(std::exception_ptr raised) {
+  try {
+    std::rethrow_exception(std::move(raised));
+  } catch (const c10::TypeError& e) {
+    py::set_error(PyExc_TypeError, e.what_without_backtrace());
+  } catch (const c10::ValueError& e) {
+    py::set_error(PyExc_ValueError, e.what_without_backtrace());
+  } catch (const c10::OutOfMemoryError&) {
+    torch::translate_exception_to_python(std::current_exception());
+  } catch (const c10::AcceleratorError&) {
+    torch::translate_exception_to_python(std::current_exception());
+  } catch (const c10::Error& e) {
+    py::set_error(PyExc_RuntimeError, e.what_without_backtrace());
+  }
+}
+
+}  // namespace
+}  // namespace minimize
+
+PYBIND11_MODULE(_C, m) {
+  using minimize::PyBridge;
+  using minimize::PyHessian;
+  m.doc() = "Between a model's tensors and one flat float64 vector.";
+  py::register_local_exception_translator(minimize::translate);
+
+  py::class_<PyBridge, std::shared_ptr<PyBridge>>(m, "ParameterBridge", minimize::kBridgeDoc)
+      .def(py::init<const py::iterable&>(), py::arg("params"))
+      .def_property_readonly(
+          "numel", [](const PyBridge& self) { return self.bridge.numel(); },
+          "Reals in the flat vector.")
+      .def_property_readonly(
+          "params", [](const PyBridge& self) { return self.bridge.params(); },
+          "The distinct tensors.")
+      .def(
+          "flatten_params",
+          [](const PyBridge& self) { return self.gather(self.bridge.reading_params()).first; },
+          "The parameters' values as a new vector.")
+      .def(
+          "flatten_grads",
+          [](const PyBridge& self) { return self.gather(self.bridge.reading_grads()).first; },
+          "The gradients as a new vector, zeros where there is none.")
+      .def(
+          "gradient", [](const PyBridge& self) { return self.gather(self.bridge.reading_grads()); },
+          "flatten_grads(), and whether all of it is finite.")
+      .def(
+          "evaluation", &PyBridge::evaluation, py::arg("loss"),
+          "The loss, flatten_grads(), whether all of the gradient is finite, and the seconds "
+          "waited for a device to compute them; from there in one transfer.")
+      .def(
+          "flatten",
+          [](const PyBridge& self, const py::iterable& tensors) {
+            return self.gather(self.bridge.reading(minimize::to_tensors(tensors, true))).first;
+          },
+          py::arg("tensors"),
+          "One tensor of each parameter's shape as a new vector, zeros for None.")
+      .def(
+          "load_params",
+          [](const PyBridge& self, py::handle x) {
+            self.scatter(self.input(x), self.bridge.writing_params());
+          },
+          py::arg("x"), "Writes a vector into the parameters, in place.")
+      .def(
+          "load_grads",
+          [](const PyBridge& self, py::handle x) {
+            const auto input = self.input(x);
+            self.scatter(input, self.bridge.writing_grads());
+          },
+          py::arg("x"),
+          "Writes a vector into the gradients, in place where they fit, new tensors elsewhere.")
+      .def(
+          "unflatten",
+          [](const PyBridge& self, py::handle x) { return self.unflatten(self.input(x)); },
+          py::arg("x"), "A vector as new tensors of the parameters' shapes, dtypes and devices.")
+      .def(
+          "has_grads", [](const PyBridge& self) { return self.bridge.has_grads(); },
+          "Whether any parameter has a gradient.")
+      .def(
+          "clear_grads", [](const PyBridge& self) { self.bridge.clear_grads(); },
+          "Sets every gradient to None.")
+      .def(
+          "release", [](const PyBridge& self) { self.pool->release(); },
+          "Frees the memory that waits to be reused.");
+
+  py::class_<PyHessian>(m, "HessianOperator", minimize::kHessianDoc)
+      .def(py::init<const std::shared_ptr<const PyBridge>&>(), py::arg("bridge"))
+      .def(
+          "add", torch::wrap_pybind_function(&PyHessian::add), py::arg("roots"), py::arg("seeds"),
+          py::arg("inputs") = py::none(), py::arg("fill_grads") = false,
+          "Adds the gradient of one backward() call, and to `.grad` if asked.")
+      .def(
+          "product", torch::wrap_pybind_function(&PyHessian::product), py::arg("v"),
+          "Hv as a new vector, and whether all of it is finite.")
+      .def_property_readonly(
+          "product_bytes", [](const PyHessian& self) { return self.hessian.product_bytes(); },
+          "Bytes that one product allocates, about.")
+      .def(
+          "free", [](PyHessian& self) { self.hessian.free(); },
+          "Frees the graphs; no product can be taken afterwards.")
+      .def_property_readonly(
+          "gradients", [](const PyHessian& self) { return self.hessian.gradients(); },
+          "Those gradients that depend on the parameters, with their graph.")
+      .def(
+          "unpack_rows", torch::wrap_pybind_function(&PyHessian::unpack_rows), py::arg("v"),
+          "Vectors as rows -> one stack of tensors for each of the gradients.")
+      .def(
+          "pack_rows", torch::wrap_pybind_function(&PyHessian::pack_rows), py::arg("stacks"),
+          py::arg("out").noconvert(),
+          "One stack of tensors for each parameter, or None -> vectors as rows of `out`; returns "
+          "whether all of it is finite.");
+
+  m.def(
+      "same_values", &minimize::same_values, py::arg("a"), py::arg("b"),
+      "Whether two float64 vectors have the same length and the same bits.");
+
+  using minimize::ThreadLimit;
+  py::class_<ThreadLimit>(m, "ThreadLimit", "Holds libraries to a number of threads.")
+      .def(
+          py::init<const std::vector<std::pair<uintptr_t, uintptr_t>>&>(), py::arg("functions"),
+          "By the addresses of each library's int get() and void set(int).")
+      .def(
+          "hold", &ThreadLimit::hold, py::arg("holder"), py::arg("number"),
+          "Sets the number; the first of several holders keeps the user's.")
+      .def(
+          "release", &ThreadLimit::release, py::arg("holder"),
+          "The last holder gives back the user's number.");
+
+  m.def(
+      "distance", &minimize::distance, py::arg("a"), py::arg("b"),
+      "The Euclidean distance of two float64 vectors.");
+  m.def("largest", &minimize::largest, py::arg("v"), "max |v_i|; 0 if v is empty.");
+  minimize::bind_emulation(m);
+  m.def("build_info", &minimize::build_info, "What this extension was built with, and for.");
+}
