@@ -41,7 +41,7 @@ lint: $(VENV)/built
 RUNTIMES = $(foreach name,asan ubsan stdc++,$(shell $(CXX) -print-file-name=lib$(name).so))
 
 sanitize: $(VENV)/built
-	SANITIZE=1 $(BIN)/python setup.py -q build --build-temp $(SANITIZED)/temp --build-lib $(SANITIZED)/lib
+	SANITIZE=1 TESTING=1 $(BIN)/python setup.py -q build --build-temp $(SANITIZED)/temp --build-lib $(SANITIZED)/lib
 	LD_PRELOAD="$(RUNTIMES)" ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
 	PYTHONPATH=$(SANITIZED)/lib PYTHONSAFEPATH=1 PYTHONMALLOC=malloc \
 	$(BIN)/python -m pytest -q tests/test_bridge.py tests/test_bridge_memory.py tests/test_bridge_refusals.py
@@ -78,6 +78,7 @@ $(CUDA_VENV)/set-up: constraints.txt constraints-cuda.txt pyproject.toml
 # Where the toolkit is, nvcc itself says: what is on the PATH may be a link or a script.
 $(CUDA_VENV)/built: export CUDA_HOME ?= $(shell nvcc --dryrun -x cu /dev/null 2>&1 | sed -n 's/^.* TOP=//p')
 $(CUDA_VENV)/built: export TORCH_CUDA_ARCH_LIST = $(CUDA_ARCHITECTURES)
+$(CUDA_VENV)/built: export TESTING = 1
 $(CUDA_VENV)/built: export WERROR = 1
 $(CUDA_VENV)/built: $(CUDA_VENV)/set-up setup.py $(CSRC) $(wildcard pytorch_minimize/*.py* pytorch_minimize/*/*.py)
 	PATH="$(CURDIR)/$(CUDA_BIN):$(PATH)" $(CUDA_BIN)/python setup.py -q build \
@@ -102,5 +103,5 @@ $(BENCH)/set-up: $(VENV)/set-up bench/peers.txt
 	touch $@
 
 $(VENV)/built: $(VENV)/set-up setup.py $(CSRC)
-	$(BIN)/python setup.py -q build_ext --inplace
+	TESTING=1 $(BIN)/python setup.py -q build_ext --inplace
 	touch $@

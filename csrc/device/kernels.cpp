@@ -1,10 +1,15 @@
 #include "device/kernels.h"
 
-#include "device/chunk.h"
-#include "host/convert.h"
-#include "python/arrays.h"
+#include <c10/util/Exception.h>
 
 namespace minimize {
+namespace {
+
+constexpr auto kRebuild =
+    "Rebuild it where torch finds the CUDA toolkit (see CUDA_HOME), in the source directory: "
+    "pip install --no-build-isolation --no-deps --force-reinstall .";
+
+}  // namespace
 
 #ifdef MINIMIZE_CUDA
 extern const DeviceKernels kCudaKernels;  // device/cuda/kernels_cuda.cpp
@@ -21,54 +26,10 @@ const DeviceKernels* find_device_kernels(c10::DeviceType type) {
   }
 }
 
-namespace {
-
-struct HostTypes {
-  using Half = c10::Half;
-  using BFloat16 = c10::BFloat16;
-
-  template <class T>
-  static double to_double(T value) {
-    return minimize::to_double(value);
-  }
-  template <class T>
-  static T from_double(double value) {
-    return minimize::from_double<T>(value);
-  }
-};
-
-// More than one warp and no divisor of the chunk's length.
-constexpr int32_t kThreads = 37;
-
-template <class Copy>
-void for_each_thread(const device::Table& table, const Copy& copy) {
-  for (int64_t c = 0; c < table.chunk_count; ++c) {
-    for (int32_t thread = 0; thread < kThreads; ++thread) {
-      copy(c, device::Lane{thread, kThreads});
-    }
-  }
+void check_is_built_for(size_t i, const at::Tensor& param) {
+  TORCH_CHECK(
+      !param.is_cuda() || find_device_kernels(c10::DeviceType::CUDA) != nullptr, "parameter ", i,
+      " is on ", param.device(), ", but the C++ extension was built without CUDA. ", kRebuild);
 }
-
-}  // namespace
-
-const DeviceKernels kEmulatedKernels = {
-    .gather =
-        [](const device::Table& table, double* flat, double* mark, double stamp,
-           const c10::Stream&) {
-          for_each_thread(table, [&](int64_t c, device::Lane lane) {
-            if (!device::gather_chunk<HostTypes>(table, c, flat, lane)) {
-              *mark = stamp;
-            }
-          });
-        },
-    .scatter =
-        [](const device::Table& table, const double* flat, const c10::Stream&) {
-          for_each_thread(table, [&](int64_t c, device::Lane lane) {
-            device::scatter_chunk<HostTypes>(table, c, flat, lane);
-          });
-        },
-    .host_memory = allocate_host,
-    .is_asynchronous = false,
-};
 
 }  // namespace minimize

@@ -2,6 +2,7 @@
 
 #include "device/table.h"
 
+#include <ATen/core/Tensor.h>
 #include <c10/core/Allocator.h>
 #include <c10/core/Device.h>
 #include <c10/core/Stream.h>
@@ -31,8 +32,10 @@ struct DeviceKernels {
 /// The kernels for this kind of device; null if there are none in this build.
 const DeviceKernels* find_device_kernels(c10::DeviceType type);
 
-/// The kernels' own code, run on host memory one thread after the other: what the tests
-/// use in place of a card.
-extern const DeviceKernels kEmulatedKernels;
+/// Refuses the i-th parameter where its device could have kernels, but this build has none.
+void check_is_built_for(size_t i, const at::Tensor& param);
+
+/// Of a capsule with kernels of another extension's, which was built beside this one.
+constexpr auto kKernelsCapsule = "pytorch_minimize.DeviceKernels";
 
 }  // namespace minimize

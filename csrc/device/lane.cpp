@@ -1,6 +1,6 @@
 #include "device/lane.h"
 
-#include "python/arrays.h"
+#include "host/memory.h"
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>

@@ -1,6 +1,6 @@
 #include "device/share.h"
 
-#include "python/arrays.h"
+#include "host/memory.h"
 #include "tensor/checks.h"
 
 #include <c10/util/Exception.h>

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "device/share.h"
+#include "host/memory.h"
 
 #include <ATen/core/Tensor.h>
 
@@ -8,10 +9,6 @@
 #include <vector>
 
 namespace minimize {
-
-/// Below this many reals a pass is serial and keeps the GIL: waking threads, or
-/// waiting for the GIL again, would cost more than the pass itself.
-constexpr int64_t kSerialReals = 1 << 18;
 
 /// What lies past the end of a vector that is gathered into: memory that is not ours, or
 /// the tail of a vector from the pool that fits the bridge, which a device writes directly.

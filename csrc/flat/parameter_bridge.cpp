@@ -31,6 +31,7 @@ ParameterBridge::ParameterBridge(const std::vector<at::Tensor>& params, const Fi
     if (!seen.insert(param.unsafeGetTensorImpl()).second) {
       continue;
     }
+    check_is_built_for(params_.size(), param);
     check_can_be_variable(params_.size(), param);
     specs_.emplace_back(param);
     check_unchanged(params_.size(), param, specs_.back());

@@ -2,7 +2,7 @@
 
 #include "device/kernels.h"
 #include "flat/flat_pass.h"
-#include "python/arrays.h"
+#include "host/memory.h"
 #include "tensor/checks.h"
 
 #include <ATen/core/Tensor.h>

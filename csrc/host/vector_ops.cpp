@@ -1,14 +1,14 @@
 #include "host/vector_ops.h"
 
-#include "flat/flat_pass.h"
-#include "python/arrays.h"
+#include "host/memory.h"
 
 #include <ATen/Parallel.h>
-#include <c10/util/Exception.h>
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cmath>
+#include <cstring>
 #include <vector>
 
 namespace minimize {
@@ -74,26 +74,39 @@ double largest_chunk(const double* v, int64_t begin, int64_t end) {
 
 }  // namespace
 
-double distance(py::handle a, py::handle b) {
-  TORCH_CHECK_TYPE(py::isinstance<py::array>(a), "expected a float64 vector.");
-  const auto size = py::reinterpret_borrow<py::array>(a).size();
-  const FlatInput left(a, size);
-  const FlatInput right(b, size);
+bool same_values(const double* a, const double* b, int64_t n) {
+  constexpr int64_t step = 4096;
+  if (a == b) {
+    return true;
+  }
+  // Points that differ mostly do so at once: no threads are woken for them.
+  if (std::memcmp(a, b, std::min(step, n) * sizeof(double)) != 0) {
+    return false;
+  }
+  std::atomic<bool> same{true};
+  at::parallel_for(0, n, kSerialReals, [&](int64_t begin, int64_t end) {
+    for (int64_t at = begin; at < end && same.load(std::memory_order_relaxed); at += step) {
+      const size_t bytes = std::min(step, end - at) * sizeof(double);
+      if (std::memcmp(a + at, b + at, bytes) != 0) {
+        same.store(false, std::memory_order_relaxed);
+      }
+    }
+  });
+  return same.load();
+}
+
+double distance(const double* a, const double* b, int64_t n) {
   double sum = 0.0;
-  for (const double part : for_each_chunk(size, [&](int64_t begin, int64_t end) {
-         return squares_chunk(left.data(), right.data(), begin, end);
-       })) {
+  for (const double part : for_each_chunk(
+           n, [&](int64_t begin, int64_t end) { return squares_chunk(a, b, begin, end); })) {
     sum += part;
   }
   return std::sqrt(sum);
 }
 
-double largest(py::handle v) {
-  TORCH_CHECK_TYPE(py::isinstance<py::array>(v), "expected a float64 vector.");
-  const auto size = py::reinterpret_borrow<py::array>(v).size();
-  const FlatInput input(v, size);
-  const auto parts = for_each_chunk(
-      size, [&](int64_t begin, int64_t end) { return largest_chunk(input.data(), begin, end); });
+double largest(const double* v, int64_t n) {
+  const auto parts =
+      for_each_chunk(n, [&](int64_t begin, int64_t end) { return largest_chunk(v, begin, end); });
   return parts.empty() ? 0.0 : *std::max_element(parts.begin(), parts.end());
 }
 

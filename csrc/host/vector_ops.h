@@ -1,14 +1,17 @@
 #pragma once
 
-#include <pybind11/numpy.h>
+#include <cstdint>
 
 namespace minimize {
 
-/// The Euclidean distance of two float64 vectors of the same length. The same bits
-/// whatever the number of threads.
-double distance(pybind11::handle a, pybind11::handle b);
+/// Whether two vectors of n have the same bits.
+bool same_values(const double* a, const double* b, int64_t n);
 
-/// max |v_i| of a float64 vector without NaN; 0 if it is empty.
-double largest(pybind11::handle v);
+/// The Euclidean distance of two vectors of n. The same bits whatever the number of
+/// threads.
+double distance(const double* a, const double* b, int64_t n);
+
+/// max |v_i| of n values without NaN; 0 if there are none.
+double largest(const double* v, int64_t n);
 
 }  // namespace minimize

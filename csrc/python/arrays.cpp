@@ -1,26 +1,13 @@
 #include "python/arrays.h"
 
-#include "flat/flat_pass.h"
+#include "host/vector_ops.h"
 
-#include <ATen/Parallel.h>
 #include <c10/util/Exception.h>
 
-#ifdef __linux__
-#include <sys/mman.h>
-#endif
-
-#include <algorithm>
-#include <atomic>
-#include <cstdlib>
-#include <cstring>
-#include <new>
 #include <string>
 
 namespace minimize {
 namespace {
-
-constexpr size_t kCacheLine = 64;
-constexpr size_t kHugePage = size_t{1} << 21;
 
 std::string describe(py::handle x) {
   if (!py::isinstance<py::array>(x)) {
@@ -36,56 +23,11 @@ bool is_vector(py::handle x) {
 
 }  // namespace
 
-/// The first touch of 400 MB takes 0.12 s with huge pages and 0.38 s without.
-c10::DataPtr allocate_host(size_t bytes) {
-  const size_t alignment = bytes < 2 * kHugePage ? kCacheLine : kHugePage;
-  void* memory = nullptr;
-  if (posix_memalign(&memory, alignment, std::max<size_t>(bytes, 1)) != 0) {
-    throw std::bad_alloc();
-  }
-#ifdef __linux__
-  if (alignment == kHugePage) {
-    madvise(memory, bytes, MADV_HUGEPAGE);  // a wish, so that its failure is none
-  }
-#endif
-  return {memory, memory, &std::free, c10::kCPU};
-}
-
-std::unique_ptr<FlatPool::Block> FlatPool::take() {
-  {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    if (!free_.empty()) {
-      auto block = std::move(free_.back());
-      free_.pop_back();
-      return block;
-    }
-  }
-  auto block = std::make_unique<Block>();
-  block->memory = source_.allocate((numel_ + kTail) * sizeof(double));
-  return block;
-}
-
-void FlatPool::give_back(std::unique_ptr<Block> block) {
-  const auto pool = std::move(block->pool);
-  const std::lock_guard<std::mutex> lock(pool->mutex_);
-  if (pool->free_.size() < pool->source_.kept) {
-    pool->free_.push_back(std::move(block));
-  }
-}
-
-py::array_t<double> FlatPool::new_array() {
-  auto block = take();
-  auto* const memory = static_cast<double*>(block->memory.get());
-  block->pool = shared_from_this();
-  const py::capsule owner(
-      block.get(), [](void* raw) { give_back(std::unique_ptr<Block>(static_cast<Block*>(raw))); });
-  block.release();  // NOLINT: the capsule owns it
-  return py::array_t<double>(numel_, memory, owner);
-}
-
-void FlatPool::release() {
-  const std::lock_guard<std::mutex> lock(mutex_);
-  free_.clear();
+py::array_t<double> new_array(FlatPool& pool, int64_t numel) {
+  auto memory = pool.take();
+  const py::capsule owner(memory.get_context(), memory.get_deleter());
+  memory.release_context();
+  return py::array_t<double>(numel, static_cast<const double*>(memory.get()), owner);
 }
 
 FlatInput::FlatInput(py::handle x, int64_t numel) {
@@ -114,24 +56,19 @@ bool same_values(py::handle a, py::handle b) {
   }
   const FlatInput left(a, size);
   const FlatInput right(b, size);
-  constexpr int64_t step = 4096;
-  if (left.data() == right.data()) {
-    return true;
-  }
-  // Points that differ mostly do so at once: no threads are woken for them.
-  if (std::memcmp(left.data(), right.data(), std::min(step, size) * sizeof(double)) != 0) {
-    return false;
-  }
-  std::atomic<bool> same{true};
-  at::parallel_for(0, size, kSerialReals, [&](int64_t begin, int64_t end) {
-    for (int64_t at = begin; at < end && same.load(std::memory_order_relaxed); at += step) {
-      const size_t bytes = std::min(step, end - at) * sizeof(double);
-      if (std::memcmp(left.data() + at, right.data() + at, bytes) != 0) {
-        same.store(false, std::memory_order_relaxed);
-      }
-    }
-  });
-  return same.load();
+  return same_values(left.data(), right.data(), size);
+}
+
+double distance(py::handle a, py::handle b) {
+  TORCH_CHECK_TYPE(py::isinstance<py::array>(a), "expected a float64 vector.");
+  const auto size = py::reinterpret_borrow<py::array>(a).size();
+  return distance(FlatInput(a, size).data(), FlatInput(b, size).data(), size);
+}
+
+double largest(py::handle v) {
+  TORCH_CHECK_TYPE(py::isinstance<py::array>(v), "expected a float64 vector.");
+  const auto size = py::reinterpret_borrow<py::array>(v).size();
+  return largest(FlatInput(v, size).data(), size);
 }
 
 }  // namespace minimize

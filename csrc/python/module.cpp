@@ -1,8 +1,6 @@
-#include "host/vector_ops.h"
 #include "python/arrays.h"
 #include "python/py_bridge.h"
 #include "python/thread_limit.h"
-#include "testing/emulation.h"
 
 #include <c10/util/Exception.h>
 #include <torch/csrc/Exceptions.h>
@@ -77,6 +75,11 @@ PYBIND11_MODULE(_C, m) {
 
   py::class_<PyBridge, std::shared_ptr<PyBridge>>(m, "ParameterBridge", minimize::kBridgeDoc)
       .def(py::init<const py::iterable&>(), py::arg("params"))
+      .def_static(
+          "_with_kernels", &PyBridge::with_kernels, py::arg("params"), py::arg("kernels"),
+          py::arg("lanes"),
+          "A bridge whose i-th distinct tensor crosses by these kernels on lanes[i % size], and on "
+          "the host where that is negative.")
       .def_property_readonly(
           "numel", [](const PyBridge& self) { return self.bridge.numel(); },
           "Reals in the flat vector.")
@@ -161,7 +164,8 @@ PYBIND11_MODULE(_C, m) {
           "whether all of it is finite.");
 
   m.def(
-      "same_values", &minimize::same_values, py::arg("a"), py::arg("b"),
+      "same_values", py::overload_cast<py::handle, py::handle>(&minimize::same_values),
+      py::arg("a"), py::arg("b"),
       "Whether two float64 vectors have the same length and the same bits.");
 
   using minimize::ThreadLimit;
@@ -177,9 +181,10 @@ PYBIND11_MODULE(_C, m) {
           "The last holder gives back the user's number.");
 
   m.def(
-      "distance", &minimize::distance, py::arg("a"), py::arg("b"),
-      "The Euclidean distance of two float64 vectors.");
-  m.def("largest", &minimize::largest, py::arg("v"), "max |v_i|; 0 if v is empty.");
-  minimize::bind_emulation(m);
+      "distance", py::overload_cast<py::handle, py::handle>(&minimize::distance), py::arg("a"),
+      py::arg("b"), "The Euclidean distance of two float64 vectors.");
+  m.def(
+      "largest", py::overload_cast<py::handle>(&minimize::largest), py::arg("v"),
+      "max |v_i|; 0 if v is empty.");
   m.def("build_info", &minimize::build_info, "What this extension was built with, and for.");
 }

@@ -3,6 +3,7 @@
 #include <c10/util/Exception.h>
 
 #include <string>
+#include <string_view>
 
 namespace minimize {
 namespace {
@@ -36,8 +37,21 @@ std::vector<at::Tensor> to_tensors(const py::iterable& items, bool none_is_zeros
   return tensors;
 }
 
+std::shared_ptr<PyBridge> PyBridge::with_kernels(
+    const py::iterable& params, const py::capsule& kernels, const std::vector<int64_t>& lanes) {
+  TORCH_CHECK_VALUE(
+      kernels.name() == std::string_view(kKernelsCapsule) && !lanes.empty(),
+      "expected a capsule named ", kKernelsCapsule, " and at least one lane.");
+  const auto* const found = kernels.get_pointer<const DeviceKernels>();
+  const auto find_lane = [&](size_t i, const at::Tensor& param) -> std::optional<LaneKey> {
+    const int64_t number = lanes[i % lanes.size()];
+    return number < 0 ? std::nullopt : std::optional<LaneKey>({param.device(), found, number});
+  };
+  return std::make_shared<PyBridge>(params, find_lane);
+}
+
 std::pair<py::array, bool> PyBridge::gather(FlatPass&& pass) const {
-  auto array = pool->new_array();
+  auto array = new_array(*pool, bridge.numel());
   double* const out = array.mutable_data();
   const Unlocked unlocked(bridge);
   const bool finite = pass.gather(out, Past::kTail);
@@ -76,7 +90,7 @@ void PyHessian::add(
 
 std::pair<py::array, bool> PyHessian::product(py::handle v) const {
   const auto input = bridge_->input(v);
-  auto array = bridge_->pool->new_array();
+  auto array = new_array(*bridge_->pool, hessian.numel());
   double* const out = array.mutable_data();
   const py::gil_scoped_release unlocked;
   const bool finite = hessian.product(input.data(), out, Past::kTail);

@@ -33,6 +33,11 @@ class PyBridge {
     return {x, bridge.numel()};
   }
 
+  /// A bridge over tensors of which the i-th distinct one crosses by kernels of another
+  /// extension's, on the lane lanes[i % size]; on the host where that is negative.
+  static std::shared_ptr<PyBridge> with_kernels(
+      const py::iterable& params, const py::capsule& kernels, const std::vector<int64_t>& lanes);
+
   /// The loss, the gradient, whether all of the gradient is finite, and the seconds that
   /// were waited for a device to compute them. A loss that is on a device with parameters
   /// comes in the gradient's transfer.

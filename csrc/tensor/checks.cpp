@@ -1,6 +1,5 @@
 #include "tensor/checks.h"
 
-#include "device/kernels.h"
 #include "tensor/overlap.h"
 
 #include <c10/util/Exception.h>
@@ -11,10 +10,6 @@ namespace minimize {
 namespace {
 
 constexpr auto kDtypes = "float16, bfloat16, float32, float64, complex64 or complex128";
-
-constexpr auto kRebuild =
-    "Rebuild it where torch finds the CUDA toolkit (see CUDA_HOME), in the source directory: "
-    "pip install --no-build-isolation --no-deps --force-reinstall .";
 
 /// Tensors whose elements are not in memory of their own.
 constexpr c10::DispatchKeySet kElsewhere(
@@ -40,10 +35,11 @@ bool is_plain(const c10::TensorImpl& tensor) {
   return tensor.layout() == c10::kStrided && !tensor.key_set().has_any(kElsewhere);
 }
 
-/// Whether the storage reaches as far as the elements do; it may have been freed.
+/// Whether the storage reaches as far as the elements do; it may have been freed. Nothing is
+/// known of devices whose storages need not hold an address.
 bool has_memory(const c10::TensorImpl& tensor) {
   const auto type = tensor.device_type();
-  const bool by_address = type == c10::DeviceType::CPU || find_device_kernels(type) != nullptr;
+  const bool by_address = type == c10::DeviceType::CPU || type == c10::DeviceType::CUDA;
   if (!by_address || tensor.numel() == 0) {
     return true;
   }
@@ -91,9 +87,6 @@ void check_can_be_variable(size_t i, const at::Tensor& param) {
   TORCH_CHECK_VALUE(
       !param.is_meta(), "parameter ", i,
       " is on the meta device and has no values; materialise it first.");
-  TORCH_CHECK(
-      !param.is_cuda() || find_device_kernels(c10::DeviceType::CUDA) != nullptr, "parameter ", i,
-      " is on ", param.device(), ", but the C++ extension was built without CUDA. ", kRebuild);
   TORCH_CHECK_VALUE(
       param.layout() == c10::kStrided && !param.is_nested(), "parameter ", i,
       " is not strided; expected a dense tensor (see Tensor.to_dense).");

@@ -1,32 +1,21 @@
-#include "testing/emulation.h"
+// The extension of the tests.
 
-#include "python/py_bridge.h"
+#include "device/pieces.h"
+#include "testing/emulated_kernels.h"
 
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
-#include <memory>
-#include <optional>
+#include <cstdint>
+#include <utility>
 #include <vector>
+
+namespace py = pybind11;
 
 namespace minimize {
 namespace {
 
 using Integers = py::array_t<int64_t>;
-
-/// A bridge over tensors of the host, of which the i-th distinct one crosses as if it were
-/// on device lanes[i % size]; as it is where that is negative.
-std::shared_ptr<PyBridge> emulated_bridge(
-    const py::iterable& params, const std::vector<int64_t>& lanes) {
-  return std::make_shared<PyBridge>(
-      params, [&](size_t i, const at::Tensor&) -> std::optional<LaneKey> {
-        const int64_t lane = lanes[i % lanes.size()];
-        if (lane < 0) {
-          return std::nullopt;
-        }
-        return LaneKey{c10::Device(c10::kCPU), &kEmulatedKernels, lane};
-      });
-}
 
 /// The chunks of pieces of so many reals each, as rows (piece, from, reals).
 Integers chunks(const std::vector<int64_t>& reals) {
@@ -65,12 +54,12 @@ std::vector<int64_t> offsets(
 }
 
 }  // namespace
-
-void bind_emulation(py::module_& m) {
-  m.def("_emulated_bridge", emulated_bridge, py::arg("params"), py::arg("lanes"));
-  m.def("_chunks", chunks, py::arg("reals"));
-  m.def("_offsets", offsets, py::arg("sizes_and_strides"), py::arg("indices"));
-  m.attr("_CHUNK_REALS") = device::kChunkReals;
-}
-
 }  // namespace minimize
+
+PYBIND11_MODULE(_C_testing, m) {
+  m.doc() = "What the tests of a device's path use where there is no device.";
+  m.attr("emulated_kernels") = py::capsule(&minimize::kEmulatedKernels, minimize::kKernelsCapsule);
+  m.def("chunks", minimize::chunks, py::arg("reals"));
+  m.def("offsets", minimize::offsets, py::arg("sizes_and_strides"), py::arg("indices"));
+  m.attr("CHUNK_REALS") = minimize::device::kChunkReals;
+}
