@@ -5,13 +5,10 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/add.h>
 #include <ATen/ops/mul.h>
-#include <ATen/ops/stack.h>
 #include <ATen/ops/zeros.h>
 #include <c10/util/Exception.h>
 #include <torch/csrc/autograd/autograd.h>
 
-#include <algorithm>
-#include <numeric>
 #include <unordered_set>
 
 namespace minimize {
@@ -106,21 +103,20 @@ void HessianOperator::check_unchanged() const {
   }
 }
 
-bool HessianOperator::product(const double* v, double* out, Past past) const {
+bool HessianOperator::product(const double* v, double* out, Memory memory) const {
   check_unchanged();
+  const auto& params = bridge_->params();
   if (gradients_.empty()) {
-    std::fill_n(out, numel(), 0.0);
-    return true;
+    return bridge_->pack(std::vector<at::Tensor>(params.size()), out, memory);
   }
-  const auto vectors = bridge_->unpack(v);
+  const auto vectors = bridge_->unpack(v, memory);
   std::vector<at::Tensor> seeds;
   seeds.reserve(owners_.size());
   for (const size_t i : owners_) {
     seeds.push_back(vectors[i]);
   }
-  const auto products =
-      vector_jacobian(gradients_, bridge_->params(), seeds, /*create_graph=*/false);
-  return bridge_->pack(products, out, past);
+  const auto products = vector_jacobian(gradients_, params, seeds, /*create_graph=*/false);
+  return bridge_->pack(products, out, memory);
 }
 
 int64_t HessianOperator::product_bytes() const {
@@ -135,33 +131,15 @@ void HessianOperator::free() {
   roots_.clear();
 }
 
-std::vector<at::Tensor> HessianOperator::unpack_rows(const double* v, int64_t rows) const {
+std::vector<at::Tensor> HessianOperator::unpack_rows(
+    const double* v, int64_t rows, Memory memory) const {
   check_unchanged();
-  std::vector<std::vector<at::Tensor>> of_param(versions_.size());
-  for (int64_t row = 0; row < rows; ++row) {
-    const auto vectors = bridge_->unpack(v + row * numel());
-    for (size_t i = 0; i < vectors.size(); ++i) {
-      of_param[i].push_back(vectors[i]);
-    }
-  }
+  const auto of_param = bridge_->unpack_rows(v, rows, memory);
   std::vector<at::Tensor> stacks;
   for (const size_t i : owners_) {
-    stacks.push_back(at::stack(of_param[i]));
+    stacks.push_back(of_param[i]);
   }
   return stacks;
-}
-
-bool HessianOperator::pack_rows(
-    const std::vector<at::Tensor>& stacks, int64_t rows, double* out) const {
-  bool finite = true;
-  std::vector<at::Tensor> vectors(stacks.size());
-  for (int64_t row = 0; row < rows; ++row) {
-    std::transform(stacks.begin(), stacks.end(), vectors.begin(), [&](const at::Tensor& stack) {
-      return stack.defined() ? stack.select(0, row) : stack;
-    });
-    finite = bridge_->pack(vectors, out + row * numel()) && finite;
-  }
-  return finite;
 }
 
 }  // namespace minimize

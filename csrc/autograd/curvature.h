@@ -36,7 +36,7 @@ class HessianOperator {
 
   /// Hv into out[0, numel); true if all of it is finite. Parameters that the
   /// gradient does not depend on get zeros.
-  bool product(const double* v, double* out, Past past = Past::kNothing) const;
+  bool product(const double* v, double* out, Memory memory) const;
 
   /// Bytes that one product allocates, about.
   int64_t product_bytes() const;
@@ -45,13 +45,11 @@ class HessianOperator {
   void free();
 
   /// What several products at once need: the gradients, tensors that depend on the
-  /// parameters; `rows` flat vectors as one stack of tensors for each of them; and
-  /// back from a stack for each parameter.
+  /// parameters; and `rows` flat vectors as one stack of tensors for each of them.
   const std::vector<at::Tensor>& gradients() const {
     return gradients_;
   }
-  std::vector<at::Tensor> unpack_rows(const double* v, int64_t rows) const;
-  bool pack_rows(const std::vector<at::Tensor>& stacks, int64_t rows, double* out) const;
+  std::vector<at::Tensor> unpack_rows(const double* v, int64_t rows, Memory memory) const;
 
  private:
   std::vector<size_t> positions(const std::vector<at::Tensor>& inputs) const;

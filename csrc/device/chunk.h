@@ -174,13 +174,13 @@ MINIMIZE_HD void scatter_chunk_of(
   }
 }
 
-/// Tensors -> flat, the share of one thread in the table's c-th chunk. False where a
-/// value that must be finite is not.
+/// Tensors -> flat and tail, the share of one thread in the table's c-th chunk. False where
+/// a value of the vector is not finite.
 template <class Types>
-MINIMIZE_HD bool gather_chunk(const Table& table, int64_t c, double* flat, Lane lane) {
+MINIMIZE_HD bool gather_chunk(const Table& table, int64_t c, double* flat, Tail* tail, Lane lane) {
   const Chunk chunk = table.chunks[c];
   const Piece piece = table.pieces[chunk.piece];
-  double* const out = flat + piece.begin + chunk.from;
+  double* const out = piece.is_carried ? &tail->carried : flat + piece.begin + chunk.from;
   if (piece.data == nullptr) {
     for (int32_t i = lane.index; i < chunk.reals; i += lane.count) {
       out[i] = 0.0;
@@ -202,7 +202,7 @@ MINIMIZE_HD bool gather_chunk(const Table& table, int64_t c, double* flat, Lane 
       finite = gather_chunk_of<Types, double>(table, piece, chunk, out, lane);
       break;
   }
-  return finite || !piece.must_be_finite;
+  return finite || piece.is_carried;
 }
 
 /// flat -> tensors, the share of one thread in the table's c-th chunk.

@@ -14,10 +14,10 @@ namespace minimize {
 /// What a kind of device does for its tensors to cross in one transfer. Another kind is
 /// another of these, and a line in find_device_kernels().
 struct DeviceKernels {
-  /// Queue one launch on a stream of the current device: tensors -> flat, with
-  /// *mark = stamp where a value that must be finite is not; and flat -> tensors.
+  /// Queue one launch on a stream of the current device: tensors -> flat and tail, whose
+  /// mark becomes `number` where the vector is not finite; and flat -> tensors.
   void (*gather)(
-      const device::Table& table, double* flat, double* mark, double stamp,
+      const device::Table& table, double* flat, device::Tail* tail, double number,
       const c10::Stream& stream);
   void (*scatter)(const device::Table& table, const double* flat, const c10::Stream& stream);
 

@@ -41,17 +41,17 @@ class DeviceLane::Turn {
         stream_(c10::impl::VirtualGuardImpl(lane.device_.type()).getStream(lane.device_)) {
     if (lane.stream_ && *lane.stream_ != stream_) {
       lane.done_->block(stream_);
-      lane.vector_.record_stream(stream_);
+      for (const auto& memory : {lane.vector_, lane.tail_}) {
+        if (memory.defined()) {
+          memory.record_stream(stream_);
+        }
+      }
       if (lane.first_) {
         lane.first_->memory.record_stream(stream_);
       }
       for (const auto& uploaded : lane.tables_) {
         uploaded.memory.record_stream(stream_);
       }
-    }
-    if (!lane.vector_.defined()) {
-      const auto options = at::device(lane.device_).dtype(at::kDouble);
-      lane.vector_ = at::zeros({lane.reals_ + kTail}, options);
     }
     if (lane.kernels_.is_asynchronous && !lane.done_) {
       lane.done_.emplace(lane.device_.type());
@@ -84,20 +84,55 @@ class DeviceLane::Turn {
   const c10::Stream stream_;
 };
 
+/// Memory that the lane keeps, made in the turn that needs it first. Zeros, since no gather
+/// has that number.
+const at::Tensor& DeviceLane::own(at::Tensor& memory, int64_t reals) const {
+  if (!memory.defined()) {
+    memory = at::zeros({reals}, at::device(device_).dtype(at::kDouble));
+  }
+  return memory;
+}
+
 DeviceLane::Ticket DeviceLane::queue_gather(const PieceList& pieces, double* host) {
   const Turn turn(*this);
-  auto* const flat = vector_.mutable_data_ptr<double>();
-  Ticket ticket{++gathers_, turn.stream(), mark(turn.stream()), std::nullopt};
-  kernels_.gather(table_of(pieces), flat, flat + reals_ + 1, ticket.number, turn.stream());
-  as_tensor(host, reals_ + kTail).copy_(vector_, /*non_blocking=*/true);
+  const auto& vector = own(vector_, reals_ + kTail);
+  return queue(turn, pieces, vector.mutable_data_ptr<double>(), vector, host);
+}
+
+DeviceLane::Ticket DeviceLane::queue_gather_into(
+    const PieceList& pieces, double* flat, double* host) {
+  const Turn turn(*this);
+  return queue(turn, pieces, flat, own(tail_, kTail), host);
+}
+
+/// Gathers, and sends to the host what ends in the tail.
+DeviceLane::Ticket DeviceLane::queue(
+    const Turn& turn, const PieceList& pieces, double* flat, const at::Tensor& sent, double* host) {
+  static_assert(sizeof(device::Tail) == kTail * sizeof(double));
+  double* const end = sent.mutable_data_ptr<double>() + sent.numel();
+  auto* const tail = reinterpret_cast<device::Tail*>(end - kTail);
+  Ticket ticket{++gathers_, turn.stream(), std::nullopt, std::nullopt};
+  if (host == nullptr) {
+    kernels_.gather(table_of(pieces), flat, tail, ticket.number, turn.stream());
+    return ticket;
+  }
+  ticket.begin = mark(turn.stream());
+  kernels_.gather(table_of(pieces), flat, tail, ticket.number, turn.stream());
+  as_tensor(host, sent.numel()).copy_(sent, /*non_blocking=*/true);
   ticket.end = mark(turn.stream());
   return ticket;
 }
 
 void DeviceLane::queue_scatter(const PieceList& pieces, double* host) {
   const Turn turn(*this);
-  vector_.narrow(0, 0, reals_).copy_(as_tensor(host, reals_), /*non_blocking=*/true);
-  kernels_.scatter(table_of(pieces), vector_.const_data_ptr<double>(), turn.stream());
+  const auto vector = own(vector_, reals_ + kTail).narrow(0, 0, reals_);
+  vector.copy_(as_tensor(host, reals_), /*non_blocking=*/true);
+  kernels_.scatter(table_of(pieces), vector.const_data_ptr<double>(), turn.stream());
+}
+
+void DeviceLane::queue_scatter_from(const PieceList& pieces, const double* flat) {
+  const Turn turn(*this);
+  kernels_.scatter(table_of(pieces), flat, turn.stream());
 }
 
 std::optional<c10::Event> DeviceLane::mark(const c10::Stream& stream) const {

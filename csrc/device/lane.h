@@ -15,13 +15,14 @@
 
 namespace minimize {
 
-/// What one device keeps for crossings: a flat vector of the tensors that are on it,
-/// and the tables of the latest crossings, which mostly come again.
+/// What one device keeps for crossings: a flat vector of the tensors that are on it, where
+/// vectors come from the host or go there, and the tables of the latest crossings, which
+/// mostly come again.
 ///
 /// The vector stays, and so does the first table, which is that of the parameters: a run
 /// begins by reading them. So they can be loaded when the device has no memory left, as
-/// after a closure that ran out of it. Past its reals it has a tail of two: the
-/// loss, and the number of the last gather that met a NaN or an infinity.
+/// after a closure that ran out of it. Past its reals it has a tail; where vectors stay on
+/// the device a tail is all that the lane keeps.
 ///
 /// All work goes to the device's current stream. Nothing waits but wait().
 class DeviceLane {
@@ -56,8 +57,13 @@ class DeviceLane {
 
   /// Queues tensors -> vector -> host[0, reals + kTail), which is of host_memory().
   Ticket queue_gather(const PieceList& pieces, double* host);
+  /// Queues tensors -> flat[0, reals), memory of the device, and the tail -> host[0, kTail);
+  /// where that is null the tail stays, and there is nothing to wait for.
+  Ticket queue_gather_into(const PieceList& pieces, double* flat, double* host);
   /// Queues host[0, reals) -> vector -> tensors.
   void queue_scatter(const PieceList& pieces, double* host);
+  /// Queues flat[0, reals) -> tensors.
+  void queue_scatter_from(const PieceList& pieces, const double* flat);
   /// Until the gather is done; reports the errors of all that was queued up to then.
   /// Returns the seconds that were waited for what was queued before it.
   double wait(const Ticket& ticket) const;
@@ -70,6 +76,10 @@ class DeviceLane {
   };
 
   class Turn;
+  const at::Tensor& own(at::Tensor& memory, int64_t reals) const;
+  Ticket queue(
+      const Turn& turn, const PieceList& pieces, double* flat, const at::Tensor& sent,
+      double* host);
   std::optional<c10::Event> mark(const c10::Stream& stream) const;
   const device::Table& table_of(const PieceList& pieces);
   Uploaded upload(const PieceList& pieces) const;
@@ -80,7 +90,8 @@ class DeviceLane {
 
   std::mutex mutex_;
   double gathers_ = 0.0;
-  at::Tensor vector_;
+  at::Tensor vector_;  // and its tail
+  at::Tensor tail_;    // of vectors that are not the lane's own
   std::optional<Uploaded> first_;
   std::vector<Uploaded> tables_;  // the others, the latest first
   std::optional<c10::Stream> stream_;

@@ -46,7 +46,6 @@ void PieceList::add(const c10::TensorImpl& tensor, void* data) {
   piece.real = real_of(dtype_of(tensor));
   piece.even_negated = signs.even();
   piece.odd_negated = signs.odd();
-  piece.must_be_finite = true;
   if (!is_in_flat_order(tensor)) {
     const StridedReals strided(tensor);
     piece.first_dim = static_cast<int32_t>(dims_.size());

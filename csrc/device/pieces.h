@@ -15,9 +15,9 @@ class PieceList {
   /// Appends a strided tensor without gaps in the flat vector.
   void add(const c10::TensorImpl& tensor, void* data);
   void add_zeros(int64_t reals);
-  /// The piece that was added last is not looked at for NaN and infinities.
-  void allow_nonfinite() {
-    pieces_.back().must_be_finite = false;
+  /// The piece that was added last is one real that goes to the tail.
+  void carry_last() {
+    pieces_.back().is_carried = true;
   }
 
   int64_t reals() const {

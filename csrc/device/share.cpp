@@ -21,7 +21,7 @@ bool DeviceShare::carry(const at::Tensor& scalar) {
   }
   TORCH_INTERNAL_ASSERT(pieces_.reals() == lane_->reals());
   add(scalar, impl.unsafe_storage().data());
-  pieces_.allow_nonfinite();
+  pieces_.carry_last();
   return true;
 }
 
@@ -33,22 +33,35 @@ double* DeviceShare::staging() {
 }
 
 void DeviceShare::queue_gather(double* host) {
-  host_ = host;
+  tail_ = reinterpret_cast<const device::Tail*>(host + lane_->reals());
   ticket_ = lane_->queue_gather(pieces_, host);
+}
+
+void DeviceShare::queue_gather_into(double* flat, bool is_awaited) {
+  if (is_awaited) {
+    staging_ = lane_->kernels().host_memory(sizeof(device::Tail));
+  }
+  tail_ = static_cast<const device::Tail*>(staging_.get());
+  ticket_ = lane_->queue_gather_into(pieces_, flat, static_cast<double*>(staging_.get()));
 }
 
 bool DeviceShare::wait(double& waited) {
   waited += lane_->wait(*ticket_);
-  return host_[lane_->reals() + 1] != ticket_->number;
+  return tail_->mark != ticket_->number;
 }
 
 double DeviceShare::carried() const {
-  return host_[lane_->reals()];
+  return tail_->carried;
 }
 
 void DeviceShare::queue_scatter() {
   TORCH_INTERNAL_ASSERT(pieces_.reals() == lane_->reals());
   lane_->queue_scatter(pieces_, staging());
+}
+
+void DeviceShare::queue_scatter_from(const double* flat) {
+  TORCH_INTERNAL_ASSERT(pieces_.reals() == lane_->reals());
+  lane_->queue_scatter_from(pieces_, flat);
 }
 
 }  // namespace minimize

@@ -13,7 +13,7 @@ namespace minimize {
 
 /// One device's share of one crossing. Collects pieces first, as FlatPass does; then
 /// either gathers them, in the two halves that let several devices work at a time, or
-/// scatters them.
+/// scatters them. The vector is on the host, or on the device itself.
 class DeviceShare {
  public:
   explicit DeviceShare(DeviceLane& lane) : lane_(&lane) {}
@@ -38,20 +38,23 @@ class DeviceShare {
 
   /// Queues the gather into host memory of the lane's kernels: staging() or other.
   void queue_gather(double* host);
+  /// Queues the gather into memory of the device; wait() only if that was announced.
+  void queue_gather_into(double* flat, bool is_awaited);
   /// Until the gather is done; adds the seconds waited for what was queued before it.
   /// True if every value, but for what was carried, is finite.
   bool wait(double& waited);
   double carried() const;
 
-  /// Queues the scatter of staging().
+  /// Queues the scatter of staging(), or of memory of the device.
   void queue_scatter();
+  void queue_scatter_from(const double* flat);
 
  private:
   DeviceLane* lane_;
   PieceList pieces_;
   std::vector<at::Tensor> held_;
   c10::DataPtr staging_;
-  double* host_ = nullptr;
+  const device::Tail* tail_ = nullptr;  // on the host, once wait() returns
   std::optional<DeviceLane::Ticket> ticket_;
 };
 

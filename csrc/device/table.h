@@ -18,17 +18,23 @@ enum class Real : int8_t { kHalf, kBFloat16, kFloat, kDouble };
 
 /// A tensor, or zeros, and its place in the flat vector. A complex element is two reals.
 struct Piece {
-  void* data;           // null: zeros
-  int64_t begin;        // flat index of its first real
-  int64_t reals;        // at least one
-  int32_t first_dim;    // among the table's dimensions
-  int32_t rank;         // 0: the memory is in flat order itself
-  Real real;            // what the memory holds
-  bool even_negated;    // whether reals at even, and at odd, indices are stored with
-  bool odd_negated;     // the other sign; never with rank 0
-  bool must_be_finite;  // whether gather reports its NaN and infinities
+  void* data;         // null: zeros
+  int64_t begin;      // flat index of its first real
+  int64_t reals;      // at least one
+  int32_t first_dim;  // among the table's dimensions
+  int32_t rank;       // 0: the memory is in flat order itself
+  Real real;          // what the memory holds
+  bool even_negated;  // whether reals at even, and at odd, indices are stored with
+  bool odd_negated;   // the other sign; never with rank 0
+  bool is_carried;    // one real beside the vector, which goes to the tail
 
   bool operator==(const Piece&) const = default;
+};
+
+/// What a gather writes besides the vector.
+struct Tail {
+  double carried;
+  double mark;  // the number of the last gather that met a NaN or an infinity in the vector
 };
 
 /// One dimension of a tensor in reals, outermost first.

@@ -4,6 +4,7 @@
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/from_blob.h>
 #include <c10/util/Exception.h>
 
 #include <algorithm>
@@ -145,14 +146,24 @@ void FlatPass::point_to_staging() {
   }
 }
 
-bool FlatPass::gather(double* out, Past past) {
+DeviceShare& FlatPass::only_share() {
+  TORCH_INTERNAL_ASSERT(shares_.size() == 1 && shares_[0].lane().reals() == numel_);
+  return shares_[0];
+}
+
+bool FlatPass::gather(double* out, Memory memory) {
   TORCH_INTERNAL_ASSERT(end_ == numel_);
+  if (memory == Memory::kDevice) {
+    auto& share = only_share();
+    share.queue_gather_into(out, /*is_awaited=*/true);
+    return share.wait(waited_);
+  }
   if (shares_.empty()) {
     return gather_on_host(out);
   }
   // Where one device has everything, what it sends is the vector itself.
   const bool direct =
-      past == Past::kTail && shares_.size() == 1 && shares_[0].lane().reals() == numel_;
+      memory == Memory::kPooled && shares_.size() == 1 && shares_[0].lane().reals() == numel_;
   for (auto& share : shares_) {
     share.queue_gather(direct ? out : share.staging());
   }
@@ -167,16 +178,40 @@ bool FlatPass::gather(double* out, Past past) {
   return gather_on_host(out) && finite;
 }
 
-void FlatPass::scatter(const double* x) {
+void FlatPass::fill(double* out, Memory memory) {
   TORCH_INTERNAL_ASSERT(end_ == numel_);
-  point_to_staging();
-  scatter_on_host(x);
+  if (memory == Memory::kDevice) {
+    only_share().queue_gather_into(out, /*is_awaited=*/false);
+  } else {
+    gather(out, memory);
+  }
+}
+
+void FlatPass::scatter(const double* x, Memory memory) {
+  TORCH_INTERNAL_ASSERT(end_ == numel_);
   for (auto* const impl : written_) {
     impl->bump_version();
   }
+  if (memory == Memory::kDevice) {
+    scatter_on_device(x);
+    return;
+  }
+  point_to_staging();
+  scatter_on_host(x);
   for (auto& share : shares_) {
     share.queue_scatter();
   }
+}
+
+void FlatPass::scatter_on_device(const double* x) {
+  auto& share = only_share();
+  at::Tensor copy_of_x;
+  if (shares_memory_with(x)) {
+    const auto options = at::device(share.lane().device()).dtype(at::kDouble);
+    copy_of_x = at::from_blob(const_cast<double*>(x), {numel_}, options).clone();
+    x = copy_of_x.const_data_ptr<double>();
+  }
+  share.queue_scatter_from(x);
 }
 
 }  // namespace minimize

@@ -10,9 +10,10 @@
 
 namespace minimize {
 
-/// What lies past the end of a vector that is gathered into: memory that is not ours, or
-/// the tail of a vector from the pool that fits the bridge, which a device writes directly.
-enum class Past { kNothing, kTail };
+/// Where the memory of a vector is: on the host; there too, from the pool that fits the
+/// bridge, so that a device writes it and its tail directly; or on the one device that has
+/// all tensors.
+enum class Memory { kHost, kPooled, kDevice };
 
 /// One crossing between tensors and the flat float64 vector: pieces of memory in
 /// flat order, collected first, then copied with no further checks.
@@ -45,10 +46,13 @@ class FlatPass {
   }
 
   /// Tensors into out[0, numel); true if every value is finite.
-  bool gather(double* out, Past past = Past::kNothing);
+  bool gather(double* out, Memory memory = Memory::kHost);
+  /// The same where nobody asks for that: on a device later, in the order of its current
+  /// stream.
+  void fill(double* out, Memory memory);
   /// x[0, numel) into the tensors, whose version counters are bumped. On a device they
   /// are written later, in the order of its current stream.
-  void scatter(const double* x);
+  void scatter(const double* x, Memory memory = Memory::kHost);
 
  private:
   struct Piece {
@@ -74,8 +78,10 @@ class FlatPass {
   const DeviceShare* carrier_of(const at::Tensor& scalar);
   bool is_queued(const at::Tensor& scalar) const;
   void point_to_staging();
+  DeviceShare& only_share();
   bool gather_on_host(double* out) const;
   void scatter_on_host(const double* x) const;
+  void scatter_on_device(const double* x);
   bool shares_memory_with(const double* x) const;
   template <class Copy>
   void for_each_run(int64_t begin, int64_t end, const Copy& copy) const;

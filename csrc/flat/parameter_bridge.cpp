@@ -58,8 +58,18 @@ DeviceLane& ParameterBridge::lane(const LaneKey& key) {
   return *lanes_.back();
 }
 
+Memory ParameterBridge::tensor_memory() const {
+  if (has_one_lane()) {
+    return Memory::kDevice;
+  }
+  TORCH_CHECK_VALUE(
+      device().is_cpu(), "the parameters are on ", device(),
+      ", for which this build has no kernels; expected the CPU, or a CUDA device.");
+  return Memory::kPooled;
+}
+
 FlatSource ParameterBridge::source() const {
-  if (lanes_.size() == 1 && lanes_[0]->reals() == numel_) {
+  if (has_one_lane()) {
     // A vector may be dropped with a copy into it under way, after an error, which the
     // memory's own allocator knows of and the pool does not.
     return {lanes_[0]->kernels().host_memory, 0};
@@ -149,7 +159,7 @@ FlatPass ParameterBridge::writing_grads() const {
   return pass;
 }
 
-std::vector<at::Tensor> ParameterBridge::unpack(const double* x) const {
+std::vector<at::Tensor> ParameterBridge::unpack(const double* x, Memory memory) const {
   FlatPass pass(numel_, specs_.size());
   std::vector<at::Tensor> tensors;
   tensors.reserve(specs_.size());
@@ -158,8 +168,41 @@ std::vector<at::Tensor> ParameterBridge::unpack(const double* x) const {
     tensors.push_back(at::empty(spec.sizes, at::device(spec.device).dtype(spec.dtype)));
     pass.write(tensors.back(), lane_of_[i]);
   }
-  pass.scatter(x);
+  pass.scatter(x, memory);
   return tensors;
+}
+
+bool ParameterBridge::pack_rows(
+    at::TensorList stacks, int64_t rows, double* out, Memory memory) const {
+  bool finite = true;
+  std::vector<at::Tensor> tensors(stacks.size());
+  for (int64_t row = 0; row < rows; ++row) {
+    std::transform(stacks.begin(), stacks.end(), tensors.begin(), [&](const at::Tensor& stack) {
+      return stack.defined() ? stack.select(0, row) : stack;
+    });
+    finite = pack(tensors, out + row * numel_, memory) && finite;
+  }
+  return finite;
+}
+
+std::vector<at::Tensor> ParameterBridge::unpack_rows(
+    const double* x, int64_t rows, Memory memory) const {
+  std::vector<at::Tensor> stacks;
+  for (const auto& spec : specs_) {
+    c10::SmallVector<int64_t, 5> sizes(spec.sizes.begin(), spec.sizes.end());
+    sizes.insert(sizes.begin(), rows);
+    stacks.push_back(at::empty(sizes, at::device(spec.device).dtype(spec.dtype)));
+  }
+  std::vector<at::Tensor> tensors(stacks.size());
+  for (int64_t row = 0; row < rows; ++row) {
+    FlatPass pass(numel_, specs_.size());
+    for (size_t i = 0; i < stacks.size(); ++i) {
+      tensors[i] = stacks[i].select(0, row);
+      pass.write(tensors[i], lane_of_[i]);
+    }
+    pass.scatter(x + row * numel_, memory);
+  }
+  return stacks;
 }
 
 bool ParameterBridge::has_grads() const {

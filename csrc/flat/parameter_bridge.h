@@ -52,7 +52,12 @@ class ParameterBridge {
   bool has_device() const {
     return !lanes_.empty();
   }
-  /// What fits vectors that are gathered with Past::kTail.
+  /// Where a vector is that is a tensor on the parameters' own device, which must be one.
+  Memory tensor_memory() const;
+  c10::Device device() const {
+    return specs_[0].device;
+  }
+  /// What a pool of vectors with Memory::kPooled gets its memory from.
   FlatSource source() const;
 
   /// The crossings, checked and ready to be copied: gather the first three,
@@ -64,16 +69,24 @@ class ParameterBridge {
   FlatPass writing_grads() const;
 
   /// Tensors of the parameters' shapes into out[0, numel); true if all is finite.
-  bool pack(at::TensorList tensors, double* out, Past past = Past::kNothing) const {
-    return reading(tensors).gather(out, past);
+  bool pack(at::TensorList tensors, double* out, Memory memory) const {
+    return reading(tensors).gather(out, memory);
   }
   /// New contiguous tensors of the parameters' shapes, dtypes and devices.
-  std::vector<at::Tensor> unpack(const double* x) const;
+  std::vector<at::Tensor> unpack(const double* x, Memory memory) const;
+
+  /// Both for several vectors, one after the other in memory, and for each parameter one
+  /// stack of as many tensors.
+  bool pack_rows(at::TensorList stacks, int64_t rows, double* out, Memory memory) const;
+  std::vector<at::Tensor> unpack_rows(const double* x, int64_t rows, Memory memory) const;
 
   bool has_grads() const;
   void clear_grads() const;
 
  private:
+  bool has_one_lane() const {
+    return lanes_.size() == 1 && lanes_[0]->reals() == numel_;
+  }
   DeviceLane& lane(const LaneKey& key);
   void read_fitting(const char* what, size_t i, const at::Tensor& tensor, FlatPass& pass) const;
 

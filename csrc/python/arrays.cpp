@@ -23,11 +23,18 @@ bool is_vector(py::handle x) {
 
 }  // namespace
 
-py::array_t<double> new_array(FlatPool& pool, int64_t numel) {
-  auto memory = pool.take();
+py::array Arrays::make() const {
+  auto memory = pool_->take();
   const py::capsule owner(memory.get_context(), memory.get_deleter());
   memory.release_context();
-  return py::array_t<double>(numel, static_cast<const double*>(memory.get()), owner);
+  return py::array_t<double>(numel_, static_cast<const double*>(memory.get()), owner);
+}
+
+int64_t Arrays::count(const Rows& rows) const {
+  TORCH_CHECK_VALUE(
+      rows.ndim() == 2 && rows.shape(1) == numel_, "expected an array of shape (rows, ", numel_,
+      "), got ", std::string(py::str(rows.attr("shape"))), ".");
+  return rows.shape(0);
 }
 
 FlatInput::FlatInput(py::handle x, int64_t numel) {

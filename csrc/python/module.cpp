@@ -16,10 +16,15 @@
 namespace minimize {
 namespace {
 
-constexpr auto kBridgeDoc = R"(Parameters as one flat float64 vector.
+constexpr auto kArrayBridgeDoc = R"(Parameters as one flat float64 vector, a numpy array.
 
 The vector holds the distinct tensors in the order given, each in row-major
 order; a complex element is two reals. Parameters are written in place.)";
+
+constexpr auto kTensorBridgeDoc = R"(A ParameterBridge whose flat vectors are tensors.
+
+They are on the parameters' device, which must be one, and from or to it nothing
+crosses but a loss and a flag.)";
 
 constexpr auto kHessianDoc = R"(The Hessian at the parameters' current values, on flat vectors.
 
@@ -64,111 +69,81 @@ void translate(std::exception_ptr raised) {
   }
 }
 
-}  // namespace
-}  // namespace minimize
-
-PYBIND11_MODULE(_C, m) {
-  using minimize::PyBridge;
-  using minimize::PyHessian;
-  m.doc() = "Between a model's tensors and one flat float64 vector.";
-  py::register_local_exception_translator(minimize::translate);
-
-  py::class_<PyBridge, std::shared_ptr<PyBridge>>(m, "ParameterBridge", minimize::kBridgeDoc)
-      .def(py::init<const py::iterable&>(), py::arg("params"))
-      .def_static(
-          "_with_kernels", &PyBridge::with_kernels, py::arg("params"), py::arg("kernels"),
-          py::arg("lanes"),
-          "A bridge whose i-th distinct tensor crosses by these kernels on lanes[i % size], and on "
-          "the host where that is negative.")
+template <class Bridge>
+py::class_<Bridge> bind_bridge(py::module_& m, const char* name, const char* doc) {
+  return py::class_<Bridge>(m, name, doc)
       .def_property_readonly(
-          "numel", [](const PyBridge& self) { return self.bridge.numel(); },
+          "numel", [](const Bridge& self) { return self.bridge->numel(); },
           "Reals in the flat vector.")
       .def_property_readonly(
-          "params", [](const PyBridge& self) { return self.bridge.params(); },
+          "params", [](const Bridge& self) { return self.bridge->params(); },
           "The distinct tensors.")
+      .def("flatten_params", &Bridge::flatten_params, "The parameters' values as a new vector.")
       .def(
-          "flatten_params",
-          [](const PyBridge& self) { return self.gather(self.bridge.reading_params()).first; },
-          "The parameters' values as a new vector.")
-      .def(
-          "flatten_grads",
-          [](const PyBridge& self) { return self.gather(self.bridge.reading_grads()).first; },
+          "flatten_grads", &Bridge::flatten_grads,
           "The gradients as a new vector, zeros where there is none.")
+      .def("gradient", &Bridge::gradient, "flatten_grads(), and whether all of it is finite.")
       .def(
-          "gradient", [](const PyBridge& self) { return self.gather(self.bridge.reading_grads()); },
-          "flatten_grads(), and whether all of it is finite.")
-      .def(
-          "evaluation", &PyBridge::evaluation, py::arg("loss"),
+          "evaluation", &Bridge::evaluation, py::arg("loss"),
           "The loss, flatten_grads(), whether all of the gradient is finite, and the seconds "
           "waited for a device to compute them; from there in one transfer.")
       .def(
-          "flatten",
-          [](const PyBridge& self, const py::iterable& tensors) {
-            return self.gather(self.bridge.reading(minimize::to_tensors(tensors, true))).first;
-          },
-          py::arg("tensors"),
+          "flatten", &Bridge::flatten, py::arg("tensors"),
           "One tensor of each parameter's shape as a new vector, zeros for None.")
       .def(
-          "load_params",
-          [](const PyBridge& self, py::handle x) {
-            self.scatter(self.input(x), self.bridge.writing_params());
-          },
-          py::arg("x"), "Writes a vector into the parameters, in place.")
+          "load_params", &Bridge::load_params, py::arg("x"),
+          "Writes a vector into the parameters, in place.")
       .def(
-          "load_grads",
-          [](const PyBridge& self, py::handle x) {
-            const auto input = self.input(x);
-            self.scatter(input, self.bridge.writing_grads());
-          },
-          py::arg("x"),
+          "load_grads", &Bridge::load_grads, py::arg("x"),
           "Writes a vector into the gradients, in place where they fit, new tensors elsewhere.")
       .def(
-          "unflatten",
-          [](const PyBridge& self, py::handle x) { return self.unflatten(self.input(x)); },
-          py::arg("x"), "A vector as new tensors of the parameters' shapes, dtypes and devices.")
+          "unflatten", &Bridge::unflatten, py::arg("x"),
+          "A vector as new tensors of the parameters' shapes, dtypes and devices.")
       .def(
-          "has_grads", [](const PyBridge& self) { return self.bridge.has_grads(); },
+          "flatten_rows", &Bridge::flatten_rows, py::arg("stacks"), py::arg("out").noconvert(),
+          "One stack of tensors for each parameter, or None -> vectors as rows of `out`; returns "
+          "whether all of it is finite.")
+      .def(
+          "unflatten_rows", &Bridge::unflatten_rows, py::arg("v"),
+          "Vectors as rows -> one new stack of tensors for each parameter.")
+      .def(
+          "has_grads", [](const Bridge& self) { return self.bridge->has_grads(); },
           "Whether any parameter has a gradient.")
       .def(
-          "clear_grads", [](const PyBridge& self) { self.bridge.clear_grads(); },
+          "clear_grads", [](const Bridge& self) { self.bridge->clear_grads(); },
           "Sets every gradient to None.")
       .def(
-          "release", [](const PyBridge& self) { self.pool->release(); },
+          "release", [](const Bridge& self) { self.vectors.pool()->release(); },
           "Frees the memory that waits to be reused.");
+}
 
-  py::class_<PyHessian>(m, "HessianOperator", minimize::kHessianDoc)
-      .def(py::init<const std::shared_ptr<const PyBridge>&>(), py::arg("bridge"))
+template <class Vectors>
+void bind_hessian(py::module_& m, const char* name) {
+  using Hessian = PyHessian<Vectors>;
+  py::class_<Hessian>(m, name, kHessianDoc)
+      .def(py::init<const PyBridge<Vectors>&>(), py::arg("bridge"))
       .def(
-          "add", torch::wrap_pybind_function(&PyHessian::add), py::arg("roots"), py::arg("seeds"),
+          "add", torch::wrap_pybind_function(&Hessian::add), py::arg("roots"), py::arg("seeds"),
           py::arg("inputs") = py::none(), py::arg("fill_grads") = false,
           "Adds the gradient of one backward() call, and to `.grad` if asked.")
       .def(
-          "product", torch::wrap_pybind_function(&PyHessian::product), py::arg("v"),
+          "product", torch::wrap_pybind_function(&Hessian::product), py::arg("v"),
           "Hv as a new vector, and whether all of it is finite.")
       .def_property_readonly(
-          "product_bytes", [](const PyHessian& self) { return self.hessian.product_bytes(); },
+          "product_bytes", [](const Hessian& self) { return self.hessian.product_bytes(); },
           "Bytes that one product allocates, about.")
       .def(
-          "free", [](PyHessian& self) { self.hessian.free(); },
+          "free", [](Hessian& self) { self.hessian.free(); },
           "Frees the graphs; no product can be taken afterwards.")
       .def_property_readonly(
-          "gradients", [](const PyHessian& self) { return self.hessian.gradients(); },
+          "gradients", [](const Hessian& self) { return self.hessian.gradients(); },
           "Those gradients that depend on the parameters, with their graph.")
       .def(
-          "unpack_rows", torch::wrap_pybind_function(&PyHessian::unpack_rows), py::arg("v"),
-          "Vectors as rows -> one stack of tensors for each of the gradients.")
-      .def(
-          "pack_rows", torch::wrap_pybind_function(&PyHessian::pack_rows), py::arg("stacks"),
-          py::arg("out").noconvert(),
-          "One stack of tensors for each parameter, or None -> vectors as rows of `out`; returns "
-          "whether all of it is finite.");
+          "unpack_rows", torch::wrap_pybind_function(&Hessian::unpack_rows), py::arg("v"),
+          "Vectors as rows -> one new stack of tensors for each of the gradients.");
+}
 
-  m.def(
-      "same_values", py::overload_cast<py::handle, py::handle>(&minimize::same_values),
-      py::arg("a"), py::arg("b"),
-      "Whether two float64 vectors have the same length and the same bits.");
-
-  using minimize::ThreadLimit;
+void bind_threads(py::module_& m) {
   py::class_<ThreadLimit>(m, "ThreadLimit", "Holds libraries to a number of threads.")
       .def(
           py::init<const std::vector<std::pair<uintptr_t, uintptr_t>>&>(), py::arg("functions"),
@@ -179,12 +154,39 @@ PYBIND11_MODULE(_C, m) {
       .def(
           "release", &ThreadLimit::release, py::arg("holder"),
           "The last holder gives back the user's number.");
+}
+
+}  // namespace
+}  // namespace minimize
+
+PYBIND11_MODULE(_C, m) {
+  using namespace minimize;
+  m.doc() = "Between a model's tensors and one flat float64 vector.";
+  py::register_local_exception_translator(translate);
+
+  bind_bridge<ArrayBridge>(m, "ParameterBridge", kArrayBridgeDoc)
+      .def(
+          py::init([](const py::iterable& params) { return array_bridge(params); }),
+          py::arg("params"))
+      .def_static(
+          "_with_kernels", bridge_with_kernels, py::arg("params"), py::arg("kernels"),
+          py::arg("lanes"),
+          "A bridge whose i-th distinct tensor crosses by these kernels on lanes[i % size], and on "
+          "the host where that is negative.");
+  bind_bridge<TensorBridge>(m, "TensorBridge", kTensorBridgeDoc)
+      .def(py::init(&tensor_bridge), py::arg("bridge"));
+  bind_hessian<Arrays>(m, "HessianOperator");
+  bind_hessian<Tensors>(m, "TensorHessianOperator");
 
   m.def(
-      "distance", py::overload_cast<py::handle, py::handle>(&minimize::distance), py::arg("a"),
-      py::arg("b"), "The Euclidean distance of two float64 vectors.");
+      "same_values", py::overload_cast<py::handle, py::handle>(same_values), py::arg("a"),
+      py::arg("b"), "Whether two float64 vectors have the same length and the same bits.");
   m.def(
-      "largest", py::overload_cast<py::handle>(&minimize::largest), py::arg("v"),
+      "distance", py::overload_cast<py::handle, py::handle>(distance), py::arg("a"), py::arg("b"),
+      "The Euclidean distance of two float64 vectors.");
+  m.def(
+      "largest", py::overload_cast<py::handle>(largest), py::arg("v"),
       "max |v_i|; 0 if v is empty.");
-  m.def("build_info", &minimize::build_info, "What this extension was built with, and for.");
+  bind_threads(m);
+  m.def("build_info", build_info, "What this extension was built with, and for.");
 }

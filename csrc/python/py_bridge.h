@@ -3,6 +3,7 @@
 #include "autograd/curvature.h"
 #include "flat/parameter_bridge.h"
 #include "python/arrays.h"
+#include "python/tensors.h"
 
 #include <torch/csrc/utils/pybind.h>
 
@@ -19,56 +20,86 @@ namespace minimize {
 /// for anything else.
 std::vector<at::Tensor> to_tensors(const py::iterable& items, bool none_is_zeros);
 
-/// A ParameterBridge whose flat vectors are arrays of a pool of its own.
+/// A ParameterBridge and the flat vectors that cross it: Arrays or Tensors.
+template <class Vectors>
 class PyBridge {
  public:
-  explicit PyBridge(const py::iterable& params, const FindLane& find_lane = lane_of_device)
-      : bridge(to_tensors(params, false), find_lane),
-        pool(std::make_shared<FlatPool>(bridge.numel(), bridge.source())) {}
+  using Vector = typename Vectors::Vector;
+  using Rows = typename Vectors::Rows;
 
-  std::pair<py::array, bool> gather(FlatPass&& pass) const;
-  void scatter(const FlatInput& x, FlatPass&& pass) const;
-  std::vector<at::Tensor> unflatten(const FlatInput& x) const;
-  FlatInput input(py::handle x) const {
-    return {x, bridge.numel()};
+  PyBridge(std::shared_ptr<const ParameterBridge> core, Vectors made)
+      : bridge(std::move(core)), vectors(std::move(made)) {}
+
+  Vector flatten_params() const {
+    return fill(bridge->reading_params());
   }
-
-  /// A bridge over tensors of which the i-th distinct one crosses by kernels of another
-  /// extension's, on the lane lanes[i % size]; on the host where that is negative.
-  static std::shared_ptr<PyBridge> with_kernels(
-      const py::iterable& params, const py::capsule& kernels, const std::vector<int64_t>& lanes);
+  Vector flatten_grads() const {
+    return fill(bridge->reading_grads());
+  }
+  Vector flatten(const py::iterable& tensors) const {
+    return fill(bridge->reading(to_tensors(tensors, true)));
+  }
+  std::pair<Vector, bool> gradient() const {
+    return gather(bridge->reading_grads());
+  }
+  void load_params(py::handle x) const {
+    scatter(x, &ParameterBridge::writing_params);
+  }
+  void load_grads(py::handle x) const {
+    scatter(x, &ParameterBridge::writing_grads);
+  }
+  std::vector<at::Tensor> unflatten(py::handle x) const;
 
   /// The loss, the gradient, whether all of the gradient is finite, and the seconds that
   /// were waited for a device to compute them. A loss that is on a device with parameters
   /// comes in the gradient's transfer.
-  std::tuple<double, py::array, bool, double> evaluation(const at::Tensor& loss) const;
+  std::tuple<double, Vector, bool, double> evaluation(const at::Tensor& loss) const;
 
-  const ParameterBridge bridge;
-  const std::shared_ptr<FlatPool> pool;
+  /// Rows, one vector each: from a stack for each parameter, whether all is finite, and back.
+  bool flatten_rows(const py::iterable& stacks, Rows& out) const;
+  std::vector<at::Tensor> unflatten_rows(const Rows& v) const;
+
+  const std::shared_ptr<const ParameterBridge> bridge;
+  const Vectors vectors;
+
+ private:
+  Vector fill(FlatPass&& pass) const;
+  std::pair<Vector, bool> gather(FlatPass&& pass) const;
+  void scatter(py::handle x, FlatPass (ParameterBridge::*writing)() const) const;
 };
 
-/// Flat vectors, one a row.
-using Rows = py::array_t<double, py::array::c_style>;
+using ArrayBridge = PyBridge<Arrays>;
+using TensorBridge = PyBridge<Tensors>;
 
-/// A HessianOperator on arrays, which come from its bridge's pool.
+ArrayBridge array_bridge(const py::iterable& params, const FindLane& find_lane = lane_of_device);
+/// The same bridge for vectors on the parameters' device.
+TensorBridge tensor_bridge(const ArrayBridge& bridge);
+
+/// A bridge over tensors of which the i-th distinct one crosses by kernels of another
+/// extension's, on the lane lanes[i % size]; on the host where that is negative.
+ArrayBridge bridge_with_kernels(
+    const py::iterable& params, const py::capsule& kernels, const std::vector<int64_t>& lanes);
+
+/// A HessianOperator on the vectors of its bridge.
+template <class Vectors>
 class PyHessian {
  public:
-  explicit PyHessian(const std::shared_ptr<const PyBridge>& bridge)
-      : hessian({bridge, &bridge->bridge}), bridge_(bridge) {}
+  using Vector = typename Vectors::Vector;
+  using Rows = typename Vectors::Rows;
+
+  explicit PyHessian(const PyBridge<Vectors>& bridge)
+      : hessian(bridge.bridge), vectors_(bridge.vectors) {}
 
   void add(
       const std::vector<at::Tensor>& roots, const py::iterable& seeds,
       const std::optional<std::vector<at::Tensor>>& inputs, bool fill_grads);
-  std::pair<py::array, bool> product(py::handle v) const;
+  std::pair<Vector, bool> product(py::handle v) const;
   std::vector<at::Tensor> unpack_rows(const Rows& v) const;
-  bool pack_rows(const py::iterable& stacks, Rows& out) const;
 
   HessianOperator hessian;
 
  private:
-  int64_t check_rows(const Rows& array) const;
-
-  std::shared_ptr<const PyBridge> bridge_;
+  const Vectors vectors_;
 };
 
 }  // namespace minimize

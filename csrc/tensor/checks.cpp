@@ -134,6 +134,22 @@ void check_unchanged(size_t i, const at::Tensor& param, const Spec& spec) {
       param.storage().nbytes(), " bytes; its memory was freed or resized.");
 }
 
+void check_is_vector(const at::Tensor& x, int64_t numel, c10::Device device) {
+  const auto expected = [&] {
+    return c10::str("x must be a float64 tensor of shape [", numel, "] on ", device);
+  };
+  TORCH_CHECK_TYPE(
+      x.scalar_type() == c10::ScalarType::Double, expected(), ", got one of dtype ",
+      name(x.dtype()), ".");
+  TORCH_CHECK_VALUE(
+      x.dim() == 1 && x.size(0) == numel && x.device() == device, expected(), ", got one of shape ",
+      x.sizes(), " on ", x.device(), ".");
+  const auto& impl = *x.unsafeGetTensorImpl();
+  TORCH_CHECK_VALUE(
+      is_plain(impl) && has_memory(impl), expected(),
+      ", got one without ordinary memory of its own.");
+}
+
 void check_fits(const char* what, size_t i, const at::Tensor& tensor, const Spec& spec) {
   const auto& impl = *tensor.unsafeGetTensorImpl();
   if (C10_LIKELY(spec.is_met_by(impl))) {

@@ -34,6 +34,9 @@ void check_no_overlap(at::TensorList params);
 /// Refuses the i-th parameter if it is no longer what it was.
 void check_unchanged(size_t i, const at::Tensor& param, const Spec& spec);
 
+/// Refuses x unless it is a plain float64 vector of that length and device.
+void check_is_vector(const at::Tensor& x, int64_t numel, c10::Device device);
+
 /// Refuses a tensor (`what` it is) that does not fit the i-th parameter.
 void check_fits(const char* what, size_t i, const at::Tensor& tensor, const Spec& spec);
 

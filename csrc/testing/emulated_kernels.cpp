@@ -37,11 +37,11 @@ void for_each_thread(const device::Table& table, const Copy& copy) {
 
 const DeviceKernels kEmulatedKernels = {
     .gather =
-        [](const device::Table& table, double* flat, double* mark, double stamp,
+        [](const device::Table& table, double* flat, device::Tail* tail, double number,
            const c10::Stream&) {
           for_each_thread(table, [&](int64_t c, device::Lane lane) {
-            if (!device::gather_chunk<HostTypes>(table, c, flat, lane)) {
-              *mark = stamp;
+            if (!device::gather_chunk<HostTypes>(table, c, flat, tail, lane)) {
+              tail->mark = number;
             }
           });
         },

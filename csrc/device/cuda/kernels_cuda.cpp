@@ -15,10 +15,10 @@ namespace minimize {
 namespace {
 
 void gather(
-    const device::Table& table, double* flat, double* mark, double stamp,
+    const device::Table& table, double* flat, device::Tail* tail, double number,
     const c10::Stream& stream) {
   const c10::cuda::CUDAStream queue(stream);
-  C10_CUDA_CHECK(device::launch_gather(table, flat, mark, stamp, queue.stream()));
+  C10_CUDA_CHECK(device::launch_gather(table, flat, tail, number, queue.stream()));
 }
 
 void scatter(const device::Table& table, const double* flat, const c10::Stream& stream) {

@@ -56,9 +56,9 @@ __device__ Lane this_lane() {
 }
 
 __global__ void __launch_bounds__(kThreads)
-    gather_kernel(Table table, double* flat, double* mark, double stamp) {
-  if (!gather_chunk<CudaTypes>(table, blockIdx.x, flat, this_lane())) {
-    *mark = stamp;  // the same from whichever threads
+    gather_kernel(Table table, double* flat, Tail* tail, double number) {
+  if (!gather_chunk<CudaTypes>(table, blockIdx.x, flat, tail, this_lane())) {
+    tail->mark = number;  // the same from whichever threads
   }
 }
 
@@ -74,12 +74,12 @@ cudaError_t check_grid(const Table& table) {
 }  // namespace
 
 cudaError_t launch_gather(
-    const Table& table, double* flat, double* mark, double stamp, cudaStream_t stream) {
+    const Table& table, double* flat, Tail* tail, double number, cudaStream_t stream) {
   if (const cudaError_t error = check_grid(table); error != cudaSuccess || table.chunk_count == 0) {
     return error;
   }
   const auto blocks = static_cast<unsigned>(table.chunk_count);
-  gather_kernel<<<blocks, kThreads, 0, stream>>>(table, flat, mark, stamp);
+  gather_kernel<<<blocks, kThreads, 0, stream>>>(table, flat, tail, number);
   return cudaGetLastError();
 }
 

@@ -9,9 +9,9 @@
 
 namespace minimize::device {
 
-/// Tensors -> flat. Where a value that must be finite is not, *mark = stamp.
+/// Tensors -> flat and tail, whose mark becomes `number` where the vector is not finite.
 cudaError_t launch_gather(
-    const Table& table, double* flat, double* mark, double stamp, cudaStream_t stream);
+    const Table& table, double* flat, Tail* tail, double number, cudaStream_t stream);
 
 /// flat -> tensors.
 cudaError_t launch_scatter(const Table& table, const double* flat, cudaStream_t stream);
