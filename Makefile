@@ -7,6 +7,7 @@ BIN := $(VENV)/bin
 BENCH := .venv-bench
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -q -c constraints.txt
 SANITIZED := build/sanitize
+CSRC := $(shell find csrc -type f)
 
 # torch's build looks for ninja on the PATH.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -39,14 +40,14 @@ lint: $(VENV)/built
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/clang-format --dry-run -Werror csrc/*.h csrc/*.cpp csrc/cuda/*
+	$(BIN)/clang-format --dry-run -Werror $(CSRC)
 
 # The bridge's tests on a build of its own. The sanitizers' runtimes must be loaded
 # before Python, which was not built with them, and whose own leaks are not ours.
 RUNTIMES = $(foreach name,asan ubsan stdc++,$(shell $(CXX) -print-file-name=lib$(name).so))
 
 sanitize: $(VENV)/built
-	SANITIZE=1 $(BIN)/python setup.py -q build --build-temp $(SANITIZED)/temp --build-lib $(SANITIZED)/lib
+	SANITIZE=1 TESTING=1 $(BIN)/python setup.py -q build --build-temp $(SANITIZED)/temp --build-lib $(SANITIZED)/lib
 	LD_PRELOAD="$(RUNTIMES)" ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
 	PYTHONPATH=$(SANITIZED)/lib PYTHONSAFEPATH=1 PYTHONMALLOC=malloc \
 	$(BIN)/python -m pytest -q tests/test_bridge.py tests/test_bridge_memory.py tests/test_bridge_refusals.py
@@ -86,8 +87,9 @@ $(CUDA_VENV)/set-up: constraints.txt constraints-cuda.txt pyproject.toml
 # Where the toolkit is, nvcc itself says: what is on the PATH may be a link or a script.
 $(CUDA_VENV)/built: export CUDA_HOME ?= $(shell nvcc --dryrun -x cu /dev/null 2>&1 | sed -n 's/^.* TOP=//p')
 $(CUDA_VENV)/built: export TORCH_CUDA_ARCH_LIST = $(CUDA_ARCHITECTURES)
+$(CUDA_VENV)/built: export TESTING = 1
 $(CUDA_VENV)/built: export WERROR = 1
-$(CUDA_VENV)/built: $(CUDA_VENV)/set-up setup.py $(wildcard csrc/* csrc/cuda/* pytorch_minimize/*.py* pytorch_minimize/*/*.py)
+$(CUDA_VENV)/built: $(CUDA_VENV)/set-up setup.py $(CSRC) $(wildcard pytorch_minimize/*.py* pytorch_minimize/*/*.py)
 	PATH="$(CURDIR)/$(CUDA_BIN):$(PATH)" $(CUDA_BIN)/python setup.py -q build \
 		--build-temp $(CUDA_BUILD)/temp --build-lib $(CUDA_BUILD)/lib
 	touch $@
@@ -109,6 +111,6 @@ $(BENCH)/set-up: $(VENV)/set-up bench/peers.txt
 	$(BENCH)/bin/python -m pip --disable-pip-version-check install -q -c constraints.txt -r bench/peers.txt
 	touch $@
 
-$(VENV)/built: $(VENV)/set-up setup.py $(wildcard csrc/* csrc/cuda/*)
-	$(BIN)/python setup.py -q build_ext --inplace
+$(VENV)/built: $(VENV)/set-up setup.py $(CSRC)
+	TESTING=1 $(BIN)/python setup.py -q build_ext --inplace
 	touch $@

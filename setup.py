@@ -2,8 +2,9 @@
 
 DEBUG=1 builds with assertions and symbols, SANITIZE=1 with the address and undefined-behaviour
 sanitizers as well, EXTENSION=0 without the extension (then only PYTORCH_MINIMIZE_BRIDGE=python
-works). CUDA is built where torch was built with it and finds the toolkit (CUDA_HOME), whether or
-not there is a card; USE_CUDA=0 leaves it out, and WERROR=1 refuses kernels that spill registers.
+works). TESTING=1 builds a second extension beside it, which stands in for a device in the tests.
+CUDA is built where torch was built with it and finds the toolkit (CUDA_HOME), whether or not there
+is a card; USE_CUDA=0 leaves it out, and WERROR=1 refuses kernels that spill registers.
 """
 
 import os
@@ -20,6 +21,7 @@ from torch.utils.cpp_extension import (
     include_paths,
 )
 
+CSRC = Path("csrc")
 SANITIZE = os.environ.get("SANITIZE") == "1"
 DEBUG = os.environ.get("DEBUG") == "1" or SANITIZE
 CUDA = (
@@ -63,32 +65,51 @@ def architectures() -> str:
     return os.environ.setdefault("TORCH_CUDA_ARCH_LIST", found or DEFAULT_ARCHITECTURES)
 
 
-def extension() -> Extension:
-    sources = {str(path) for path in Path("csrc").glob("*.cpp")}
+def extension(name: str, sources: set[Path], cuda: bool) -> Extension:
     macros = [
         ("MINIMIZE_TORCH_VERSION", torch.__version__),
         ("MINIMIZE_DEBUG", str(int(DEBUG))),
     ]
     args = {"cxx": compile_args()}
-    if CUDA:
-        sources |= {str(path) for path in Path("csrc/cuda").glob("*.cu")}
+    if cuda:
         args["nvcc"] = nvcc_args()
         macros += [
             ("MINIMIZE_CUDA", torch.version.cuda),
             ("MINIMIZE_ARCHITECTURES", architectures().replace(";", "/").replace(" ", "/")),
         ]
-    else:
-        sources.remove(str(Path("csrc/device_cuda.cpp")))
-    return (CUDAExtension if CUDA else CppExtension)(
-        "pytorch_minimize._C",
-        sorted(sources),
+    return (CUDAExtension if cuda else CppExtension)(
+        f"pytorch_minimize.{name}",
+        sorted(map(str, sources)),
+        include_dirs=[str(CSRC.resolve())],
         define_macros=macros,
         extra_compile_args=args,
         extra_link_args=["-fsanitize=address,undefined"] if SANITIZE else [],
     )
 
 
+def extensions() -> list[Extension]:
+    cuda, testing = CSRC / "device/cuda", CSRC / "testing"
+    core = set(CSRC.rglob("*.cpp")) - set(testing.iterdir()) - set(cuda.iterdir())
+    if CUDA:
+        core |= {*cuda.glob("*.cpp"), *cuda.glob("*.cu")}
+    made = [extension("_C", core, CUDA)]
+    if os.environ.get("TESTING") == "1":
+        tested = {CSRC / "device/pieces.cpp", CSRC / "host/memory.cpp"}
+        made.append(extension("_C_testing", tested | set(testing.glob("*.cpp")), cuda=False))
+    return made
+
+
+class Build(BuildExtension):
+    """Objects in a folder for each extension: what two share is compiled for each."""
+
+    def build_extension(self, ext: Extension) -> None:
+        temp = self.build_temp
+        self.build_temp = str(Path(temp, ext.name))
+        super().build_extension(ext)
+        self.build_temp = temp
+
+
 setup(
-    ext_modules=[] if os.environ.get("EXTENSION") == "0" else [extension()],
-    cmdclass={"build_ext": BuildExtension},
+    ext_modules=[] if os.environ.get("EXTENSION") == "0" else extensions(),
+    cmdclass={"build_ext": Build},
 )

@@ -98,7 +98,7 @@ class DoubleBackward:
 
         stacks = torch.func.vmap(product)(*operator.unpack_rows(v))
         out = np.empty_like(v)
-        return out, operator.pack_rows(stacks, out)
+        return out, self._bridge.flatten_rows(stacks, out)
 
 
 class CapturedGradient:

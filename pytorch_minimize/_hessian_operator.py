@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Generic, Protocol
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from ._bridge import Bridge, PythonBridge
+from ._bridge import Bridge, V
+from ._python_bridge import PythonFlat
 
 __all__ = ["HessianOperator", "PythonHessianOperator", "make_hessian_operator"]
 
-Array = NDArray[np.float64]
 
-
-class HessianOperator(Protocol):
+class HessianOperator(Protocol[V]):
     r"""H = d\ :sup:`2`\ f / dx\ :sup:`2` at the parameters' values, by double backward.
 
     f comes as the ``backward()`` calls that make up its gradient, one :meth:`add` each. A product
@@ -36,7 +33,7 @@ class HessianOperator(Protocol):
         ``inputs`` restricts it to some leaves, as in ``torch.autograd.backward``.
         """
 
-    def product(self, v: Array) -> tuple[Array, bool]:
+    def product(self, v: V) -> tuple[V, bool]:
         """H v, shape (n,), a fresh array; and whether all of it is finite.
 
         Raises:
@@ -52,20 +49,17 @@ class HessianOperator(Protocol):
     def product_bytes(self) -> int:
         """Bytes that one product allocates, about."""
 
-    def unpack_rows(self, v: Array) -> Sequence[Tensor]:
+    def unpack_rows(self, v: V) -> Sequence[Tensor]:
         """Vectors of shape (rows, n) -> one stack (rows, *shape) for each of the gradients."""
-
-    def pack_rows(self, stacks: Sequence[Tensor | None], out: Array) -> bool:
-        """One stack for each parameter, or None -> ``out``; whether all of it is finite."""
 
     def free(self) -> None:
         """Free the graphs now; no product can be taken afterwards."""
 
 
-class PythonHessianOperator:
+class PythonHessianOperator(Generic[V]):
     """Note [oracle]: the same products from ``torch.autograd.grad`` and the Python bridge."""
 
-    def __init__(self, bridge: Bridge) -> None:
+    def __init__(self, bridge: PythonFlat[V]) -> None:
         self._bridge = bridge
         self._params = bridge.params
         self._owners: list[int] = []
@@ -93,10 +87,10 @@ class PythonHessianOperator:
                 self._owners.append(i)
                 self._gradients.append(gradient)
 
-    def product(self, v: Array) -> tuple[Array, bool]:
+    def product(self, v: V) -> tuple[V, bool]:
         self._check_unchanged()
         if not self._gradients:
-            return np.zeros_like(v), True
+            return self._bridge.flatten([None] * len(self._params)), True
         vectors = self._bridge.unflatten(v)
         products = torch.autograd.grad(
             self._gradients,
@@ -106,7 +100,7 @@ class PythonHessianOperator:
             allow_unused=True,
         )
         flat = self._bridge.flatten(products)
-        return flat, bool(np.isfinite(flat).all())
+        return flat, self._bridge.is_finite(flat)
 
     @property
     def gradients(self) -> Sequence[Tensor]:
@@ -116,16 +110,10 @@ class PythonHessianOperator:
     def product_bytes(self) -> int:
         return 2 * 8 * self._bridge.numel
 
-    def unpack_rows(self, v: Array) -> Sequence[Tensor]:
+    def unpack_rows(self, v: V) -> Sequence[Tensor]:
         self._check_unchanged()
-        rows = [self._bridge.unflatten(row) for row in v]
-        return [torch.stack([row[i] for row in rows]) for i in self._owners]
-
-    def pack_rows(self, stacks: Sequence[Tensor | None], out: Array) -> bool:
-        for i in range(len(out)):
-            rows = [None if stack is None else stack[i] for stack in stacks]
-            out[i] = self._bridge.flatten(rows)
-        return bool(np.isfinite(out).all())
+        stacks = self._bridge.unflatten_rows(v)
+        return [stacks[i] for i in self._owners]
 
     def free(self) -> None:
         self._owners, self._gradients = [], []
@@ -139,15 +127,18 @@ class PythonHessianOperator:
                 )
 
 
-def make_hessian_operator(bridge: Bridge) -> HessianOperator:
-    """In C++ over a native bridge, in Python over the Python one."""
-    if isinstance(bridge, PythonBridge):
+def make_hessian_operator(bridge: Bridge[V]) -> HessianOperator[V]:
+    """In C++ over a native bridge, in Python over the Python one; of the bridge's vectors."""
+    if isinstance(bridge, PythonFlat):
         return PythonHessianOperator(bridge)
-    from ._C import HessianOperator as NativeHessianOperator
-    from ._C import ParameterBridge
+    from . import _C
 
-    assert isinstance(bridge, ParameterBridge)
-    return NativeHessianOperator(bridge)
+    kinds: dict[type, Any] = {
+        _C.ParameterBridge: _C.HessianOperator,
+        _C.TensorBridge: _C.TensorHessianOperator,
+    }
+    made: HessianOperator[V] = kinds[type(bridge)](bridge)
+    return made
 
 
 @torch.no_grad()

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from ._bridge import Bridge
 from ._double_backward import identity_rows
-from ._hessian_operator import make_hessian_operator
 
 __all__ = ["JacobianTaker"]
 
@@ -36,7 +35,6 @@ class JacobianTaker:
 
     def __init__(self, bridge: Bridge, name: str) -> None:
         self._bridge = bridge
-        self._packer = make_hessian_operator(bridge)
         self._name = name
         self._one_at_a_time = False
 
@@ -87,7 +85,7 @@ class JacobianTaker:
             seeds = torch.from_numpy(identity_rows(rows)(begin, end)).to(output)
             # torch.func.vmap, since the older one behind is_grads_batched lacks more operators.
             stacks = torch.func.vmap(products)(seeds)
-            self._packer.pack_rows(stacks, jacobian[begin:end])
+            self._bridge.flatten_rows(stacks, jacobian[begin:end])
 
     def _gradients(self, output: Tensor, seed: Tensor | None, keep_graph: bool) -> Sequence[Tensor]:
         return torch.autograd.grad(

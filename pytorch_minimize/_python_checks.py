@@ -115,6 +115,20 @@ def check_vector(x: Any, numel: int) -> NDArray[np.float64]:
     return np.require(x, requirements=["C", "ALIGNED", "WRITEABLE", "OWNDATA"])
 
 
+def check_is_vector(x: Any, numel: int, device: torch.device) -> Tensor:
+    """x as a tensor that is no view of the parameters."""
+    expected = f"x must be a float64 tensor of shape [{numel}] on {device}"
+    if not isinstance(x, Tensor):
+        raise TypeError(f"{expected}, got {type(x).__name__}.")
+    if x.dtype != torch.float64:
+        raise TypeError(f"{expected}, got one of dtype {_name(x.dtype)}.")
+    if x.shape != (numel,) or x.device != device:
+        raise ValueError(f"{expected}, got one of shape {list(x.shape)} on {x.device}.")
+    if not has_memory(x) or x._is_zerotensor():
+        raise ValueError(f"{expected}, got one without ordinary memory of its own.")
+    return x.detach().resolve_neg().clone()
+
+
 def check_vectors(a: object, b: object) -> None:
     for x in (a, b):
         if not isinstance(x, np.ndarray) or x.dtype != np.dtype(np.float64) or x.ndim != 1:

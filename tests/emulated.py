@@ -3,16 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from importlib.util import find_spec
+from typing import Any
 
+import pytest
 from torch import Tensor
 
 from pytorch_minimize import _C
 from pytorch_minimize._bridge import Bridge
 
 
+def testing() -> Any:
+    """The extension that only tests use; skips where it was not built, as in a wheel."""
+    if find_spec("pytorch_minimize._C_testing") is None:
+        pytest.skip("built without the extension of the tests (see TESTING in setup.py)")
+    from pytorch_minimize import _C_testing
+
+    return _C_testing
+
+
 def emulated(*lanes: int) -> Callable[[Iterable[Tensor]], Bridge]:
     """Makes bridges whose tensors are in turn on these devices, on the host where negative."""
-    return lambda params: _C._emulated_bridge(params, lanes)
+
+    def make(params: Iterable[Tensor]) -> Bridge:
+        bridge: Bridge = _C.ParameterBridge._with_kernels(params, testing().emulated_kernels, lanes)
+        return bridge
+
+    return make
 
 
 EMULATED = {"device": emulated(0), "devices and host": emulated(0, -1, 1, 0)}

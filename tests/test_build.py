@@ -98,11 +98,13 @@ run_path("setup.py")
 [extension] = made["ext_modules"]
 print(*sorted(source for source in extension.sources if "cuda" in source))
 """
-    environment = {"CUDA_HOME": "/toolkit", "USE_CUDA": use_cuda, "EXTENSION": "1"}
+    environment = {"CUDA_HOME": "/toolkit", "USE_CUDA": use_cuda, "EXTENSION": "1", "TESTING": "0"}
     result = run(code, **environment)
     assert result.returncode == 0, result.stderr
     built = torch.version.cuda is not None and use_cuda != "0"
-    expected = ["csrc/cuda/multi_tensor.cu", "csrc/device_cuda.cpp"] if built else []
+    expected = (
+        ["csrc/device/cuda/kernels_cuda.cpp", "csrc/device/cuda/multi_tensor.cu"] if built else []
+    )
     assert result.stdout.split() == expected
 
 

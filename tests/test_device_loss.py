@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +10,7 @@ import torch
 from emulated import emulated
 from problems import rosenbrock
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
+from traced_operators import Calls
 
 from pytorch_minimize import _closure, _objective, _optimizer, _profile
 from pytorch_minimize._bridge import make_bridge
@@ -48,20 +46,6 @@ def test_evaluation_is_loss_and_gradient(bridge_class: type, kind: str) -> None:
     assert bridge.evaluation(loss)[2] is False
     params[1].grad[4999] = 0.0
     assert bridge.evaluation(loss)[2] is True
-
-
-class Calls(TorchDispatchMode):
-    """Counts the calls of each operator."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.counts: Counter[str] = Counter()
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        self.counts[func.overloadpacket.__name__] += 1
-        return func(*args, **(kwargs or {}))
 
 
 @pytest.mark.parametrize("kind", LOSSES)

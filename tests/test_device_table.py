@@ -9,10 +9,10 @@ import pytest
 import torch
 from emulated import emulated
 
-from pytorch_minimize import _C
 from pytorch_minimize._bridge import PythonBridge
 
-CHUNK = _C._CHUNK_REALS
+_C_testing = pytest.importorskip("pytorch_minimize._C_testing", reason="built without it")
+CHUNK = _C_testing.CHUNK_REALS
 
 
 def test_chunks_cover_every_real_once() -> None:
@@ -21,7 +21,7 @@ def test_chunks_cover_every_real_once() -> None:
     for _ in range(2000):
         count = rng.integers(1, 12)
         reals = [int(rng.choice([*edges, rng.integers(1, 5 * CHUNK)])) for _ in range(count)]
-        rows = _C._chunks(reals)
+        rows = _C_testing.chunks(reals)
         assert rows[:, 2].min() >= 1
         assert rows[:, 2].max() <= CHUNK
         for piece, n in enumerate(reals):
@@ -35,7 +35,7 @@ def test_chunks_cover_every_real_once() -> None:
 
 @pytest.mark.parametrize("reals", [2**31 - 1, 2**31, 2**31 + 1, 2**32 + 5, 2**33 + CHUNK])
 def test_chunks_of_more_than_two_to_the_31(reals: int) -> None:
-    rows = _C._chunks([3, reals, 7])
+    rows = _C_testing.chunks([3, reals, 7])
     middle = rows[1:-1]
     assert np.array_equal(middle[:, 1], np.arange(math.ceil(reals / CHUNK)) * CHUNK)
     assert middle[:, 2].sum() == reals
@@ -44,7 +44,7 @@ def test_chunks_of_more_than_two_to_the_31(reals: int) -> None:
 
 
 def test_ten_thousand_small_tensors_are_as_many_blocks() -> None:
-    rows = _C._chunks([100] * 10_000)
+    rows = _C_testing.chunks([100] * 10_000)
     assert np.array_equal(rows[:, 0], np.arange(10_000))
     assert (rows[:, 2] == 100).all()
 
@@ -65,7 +65,7 @@ def test_offsets_of_random_layouts() -> None:
         dims = [(int(rng.integers(1, 9)), int(rng.integers(-50, 5000))) for _ in range(rank)]
         reals = math.prod(size for size, _ in dims)
         indices = sorted({0, reals - 1, *map(int, rng.integers(0, reals, 20))})
-        assert _C._offsets(dims, indices) == [exact_offset(dims, k) for k in indices]
+        assert _C_testing.offsets(dims, indices) == [exact_offset(dims, k) for k in indices]
 
 
 def test_offsets_of_more_than_two_to_the_31() -> None:
@@ -78,14 +78,14 @@ def test_offsets_of_more_than_two_to_the_31() -> None:
         reals = math.prod(size for size, _ in dims)
         indices = [k for k in (0, 2**31 - 1, 2**31, 2**32 - 1, 2**32, reals - 1) if 0 <= k < reals]
         indices += map(int, rng.integers(0, reals, 10))
-        assert _C._offsets(dims, indices) == [exact_offset(dims, k) for k in indices]
+        assert _C_testing.offsets(dims, indices) == [exact_offset(dims, k) for k in indices]
 
 
 @pytest.mark.parametrize("reals", [2**32 - 1, 2**32, 2**32 + 1])
 def test_offsets_where_the_division_widens(reals: int) -> None:
     dims = [(reals, 3)]
     indices = [0, 1, reals - 2, reals - 1]
-    assert _C._offsets(dims, indices) == [3 * k for k in indices]
+    assert _C_testing.offsets(dims, indices) == [3 * k for k in indices]
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])

@@ -12,7 +12,7 @@ from tensors import DTYPES, GRAD_LAYOUTS, PARAM_LAYOUTS, assert_same_bits, rando
 from torch import Tensor
 
 from pytorch_minimize import _C
-from pytorch_minimize._bridge import PythonBridge
+from pytorch_minimize._bridge import PythonBridge, tensor_bridge
 
 pytestmark = pytest.mark.gpu
 
@@ -49,6 +49,28 @@ def assert_alike(host: list[Tensor], card: list[Tensor]) -> None:
         assert_same_bits(bridge.flatten(bridge.unflatten(x)), expected.flatten_params())
         bridge.load_grads(x)
         assert_same_bits(bridge.flatten_grads(), expected.flatten_params())
+    if len({param.device for param in card}) == 1:
+        assert_tensors_alike(host, card)
+
+
+def assert_tensors_alike(host: list[Tensor], card: list[Tensor]) -> None:
+    """The same where vectors stay on the card."""
+    expected, x = _C.ParameterBridge(host), random_tensor((count_of(host),), torch.float64, 4)
+    expected.load_params(x.numpy())
+    for bridge in map(tensor_bridge, (_C.ParameterBridge(card), PythonBridge(card))):
+        bridge.load_params(torch.zeros_like(x, device=CARD))
+        bridge.load_params(x.to(CARD))
+        assert_same_bits(bridge.flatten_params().cpu().numpy(), expected.flatten_params())
+        gradient, finite = bridge.gradient()
+        assert gradient.device == card[0].device
+        assert_same_bits(gradient.cpu().numpy(), expected.flatten_grads())
+        assert finite is bool(gradient.isfinite().all())
+        loads = bridge.unflatten(x.to(CARD))
+        assert_same_bits(bridge.flatten(loads).cpu().numpy(), expected.flatten_params())
+
+
+def count_of(tensors: list[Tensor]) -> int:
+    return sum(tensor.numel() * (2 if tensor.is_complex() else 1) for tensor in tensors)
 
 
 @pytest.mark.filterwarnings("ignore:Sparse C.. tensor support is in beta:UserWarning")
@@ -161,6 +183,55 @@ def test_one_transfer_and_one_launch_each_way(tensors: int) -> None:
         "gather_kernel": 1,
         "scatter_kernel": 1,
     }
+
+
+@pytest.mark.parametrize("tensors", [1, 300])
+def test_a_vector_on_the_card_stays_there(tensors: int) -> None:
+    """One launch each way, and the loss and the flag in one transfer."""
+    params = [torch.ones(50, device=CARD, requires_grad=True) for _ in range(tensors)]
+    for param in params:
+        param.grad = torch.ones_like(param)
+    bridge = tensor_bridge(_C.ParameterBridge(params))
+    x, loss = bridge.flatten_params(), torch.tensor(1.0, device=CARD)
+
+    def evaluation() -> None:
+        bridge.load_params(x)
+        bridge.evaluation(loss)
+
+    evaluation()  # the tables are uploaded
+    assert count(evaluation) == {
+        "Memcpy HtoD": 0,
+        "Memcpy DtoH": 1,
+        "gather_kernel": 1,
+        "scatter_kernel": 1,
+    }
+
+
+def test_vectors_on_the_card_obey_the_current_stream() -> None:
+    param = torch.zeros(1_000_000, device=CARD, requires_grad=True)
+    param.grad = torch.zeros_like(param)
+    bridge = tensor_bridge(_C.ParameterBridge([param]))
+    streams = [torch.cuda.Stream() for _ in range(3)]
+    torch.cuda.synchronize()
+    previous = torch.cuda.current_stream()
+    held = []
+    for step in range(30):
+        stream = streams[step % 3]
+        stream.wait_stream(previous)
+        with torch.cuda.stream(stream):
+            torch.cuda._sleep(1_000_000)
+            x = torch.full((bridge.numel,), float(step), dtype=torch.float64, device=CARD)
+            bridge.load_params(x)
+            x.fill_(-1.0)  # after the parameters have it
+            with torch.no_grad():
+                torch.cuda._sleep(1_000_000)
+                param.grad.copy_(param).mul_(2)
+            value, gradient, finite, _ = bridge.evaluation(param.detach()[0])
+            assert (value, finite) == (float(step), True)
+            held.append((step, gradient))
+        previous = stream
+    torch.cuda.synchronize()
+    assert all((gradient == 2.0 * step).all() for step, gradient in held)
 
 
 def test_the_current_stream_is_used() -> None:

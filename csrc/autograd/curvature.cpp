@@ -1,0 +1,145 @@
+#include "autograd/curvature.h"
+
+#include "autograd/autograd_graph.h"
+
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/add.h>
+#include <ATen/ops/mul.h>
+#include <ATen/ops/zeros.h>
+#include <c10/util/Exception.h>
+#include <torch/csrc/autograd/autograd.h>
+
+#include <unordered_set>
+
+namespace minimize {
+namespace {
+
+/// What backward() does at a leaf. The copy is the closure's to write into: the
+/// gradient itself is part of the graph.
+void add_to_grad(const at::Tensor& param, const at::Tensor& gradient) {
+  const at::NoGradGuard no_grad;
+  auto& grad = param.mutable_grad();
+  grad = grad.defined() ? at::add(grad, gradient) : gradient.detach().clone();
+}
+
+/// After an exception the engine keeps the rest of the pass, and with it the graph,
+/// in this thread's queue until its next pass; so here is one.
+void forget_failed_pass() {
+  const auto leaf = at::zeros({}).requires_grad_();
+  const at::AutoGradMode grad_mode(true);
+  torch::autograd::grad({leaf.mul(1)}, {leaf});
+}
+
+std::vector<at::Tensor> vector_jacobian(
+    const std::vector<at::Tensor>& outputs, const std::vector<at::Tensor>& inputs,
+    const std::vector<at::Tensor>& seeds, bool create_graph) {
+  try {
+    return torch::autograd::grad(
+        outputs, inputs, seeds, /*retain_graph=*/true, create_graph, /*allow_unused=*/true);
+  } catch (...) {
+    forget_failed_pass();
+    throw;
+  }
+}
+
+}  // namespace
+
+HessianOperator::HessianOperator(std::shared_ptr<const ParameterBridge> bridge)
+    : bridge_(std::move(bridge)) {
+  for (const auto& param : bridge_->params()) {
+    versions_.push_back(param._version());
+  }
+}
+
+std::vector<size_t> HessianOperator::positions(const std::vector<at::Tensor>& inputs) const {
+  std::unordered_set<const c10::TensorImpl*> wanted;
+  for (const auto& input : inputs) {
+    wanted.insert(input.unsafeGetTensorImpl());
+  }
+  std::vector<size_t> found;
+  for (size_t i = 0; i < bridge_->params().size(); ++i) {
+    if (wanted.count(bridge_->params()[i].unsafeGetTensorImpl()) != 0) {
+      found.push_back(i);
+    }
+  }
+  return found;
+}
+
+void HessianOperator::add(
+    const std::vector<at::Tensor>& roots, const std::vector<at::Tensor>& seeds,
+    const std::optional<std::vector<at::Tensor>>& inputs, bool fill_grads) {
+  const auto& params = bridge_->params();
+  const auto where = positions(inputs.value_or(params));
+  if (where.empty()) {
+    return;
+  }
+  std::vector<at::Tensor> leaves;
+  for (const size_t i : where) {
+    leaves.push_back(params[i]);
+  }
+  roots_.insert(roots_.end(), roots.begin(), roots.end());
+  const auto gradients = vector_jacobian(roots, leaves, seeds, /*create_graph=*/true);
+  for (size_t k = 0; k < where.size(); ++k) {
+    const auto& gradient = gradients[k];
+    if (!gradient.defined()) {
+      continue;
+    }
+    if (fill_grads) {
+      add_to_grad(leaves[k], gradient);
+    }
+    if (gradient.requires_grad()) {
+      gradients_.push_back(gradient);
+      owners_.push_back(where[k]);
+    }
+  }
+}
+
+void HessianOperator::check_unchanged() const {
+  for (size_t i = 0; i < versions_.size(); ++i) {
+    TORCH_CHECK(
+        bridge_->params()[i]._version() == versions_[i], "parameter ", i,
+        " was written to since its Hessian was taken, and the graph with its old values is "
+        "gone; take the Hessian again.");
+  }
+}
+
+bool HessianOperator::product(const double* v, double* out, Memory memory) const {
+  check_unchanged();
+  const auto& params = bridge_->params();
+  if (gradients_.empty()) {
+    return bridge_->pack(std::vector<at::Tensor>(params.size()), out, memory);
+  }
+  const auto vectors = bridge_->unpack(v, memory);
+  std::vector<at::Tensor> seeds;
+  seeds.reserve(owners_.size());
+  for (const size_t i : owners_) {
+    seeds.push_back(vectors[i]);
+  }
+  const auto products = vector_jacobian(gradients_, params, seeds, /*create_graph=*/false);
+  return bridge_->pack(products, out, memory);
+}
+
+int64_t HessianOperator::product_bytes() const {
+  return gradient_bytes(gradients_) + 2 * numel() * static_cast<int64_t>(sizeof(double));
+}
+
+void HessianOperator::free() {
+  release_graph(gradients_);
+  release_graph(roots_);
+  gradients_.clear();
+  owners_.clear();
+  roots_.clear();
+}
+
+std::vector<at::Tensor> HessianOperator::unpack_rows(
+    const double* v, int64_t rows, Memory memory) const {
+  check_unchanged();
+  const auto of_param = bridge_->unpack_rows(v, rows, memory);
+  std::vector<at::Tensor> stacks;
+  for (const size_t i : owners_) {
+    stacks.push_back(of_param[i]);
+  }
+  return stacks;
+}
+
+}  // namespace minimize

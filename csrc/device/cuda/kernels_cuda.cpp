@@ -1,0 +1,67 @@
+// The CUDA kernels as torch's streams and allocators know them. Compiled only into a
+// build with CUDA.
+
+#include "device/cuda/multi_tensor.h"
+#include "device/kernels.h"
+
+#include <ATen/core/CachingHostAllocator.h>
+#include <c10/cuda/CUDAException.h>
+#include <c10/cuda/CUDAStream.h>
+
+#include <exception>
+#include <memory>
+
+namespace minimize {
+namespace {
+
+void gather(
+    const device::Table& table, double* flat, device::Tail* tail, double number,
+    const c10::Stream& stream) {
+  const c10::cuda::CUDAStream queue(stream);
+  C10_CUDA_CHECK(device::launch_gather(table, flat, tail, number, queue.stream()));
+}
+
+void scatter(const device::Table& table, const double* flat, const c10::Stream& stream) {
+  const c10::cuda::CUDAStream queue(stream);
+  C10_CUDA_CHECK(device::launch_scatter(table, flat, queue.stream()));
+}
+
+/// A block of the caching host allocator, and how it is given back.
+struct Pinned {
+  void* context;
+  c10::DeleterFnPtr free;
+};
+
+/// The allocator records an event as a block comes back, which fails once the device is
+/// lost. An error out of a destructor would end the process in place of the one that is
+/// being reported; so the block is left.
+void free_pinned(void* raw) {
+  const std::unique_ptr<Pinned> pinned(static_cast<Pinned*>(raw));
+  try {
+    pinned->free(pinned->context);
+  } catch (const std::exception&) {
+  }
+}
+
+/// The address is the block's own, by which the allocator finds it when torch copies from
+/// or to it.
+c10::DataPtr pinned_memory(size_t bytes) {
+  auto block = at::getHostAllocator(c10::DeviceType::CUDA)->allocate(bytes);
+  auto pinned = std::make_unique<Pinned>(Pinned{block.get_context(), block.get_deleter()});
+  void* const memory = block.get();
+  block.release_context();
+  return {memory, pinned.release(), &free_pinned, c10::kCPU};
+}
+
+}  // namespace
+
+extern const DeviceKernels kCudaKernels;
+
+const DeviceKernels kCudaKernels = {
+    .gather = gather,
+    .scatter = scatter,
+    .host_memory = pinned_memory,
+    .is_asynchronous = true,
+};
+
+}  // namespace minimize

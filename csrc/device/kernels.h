@@ -1,0 +1,41 @@
+#pragma once
+
+#include "device/table.h"
+
+#include <ATen/core/Tensor.h>
+#include <c10/core/Allocator.h>
+#include <c10/core/Device.h>
+#include <c10/core/Stream.h>
+
+#include <cstddef>
+
+namespace minimize {
+
+/// What a kind of device does for its tensors to cross in one transfer. Another kind is
+/// another of these, and a line in find_device_kernels().
+struct DeviceKernels {
+  /// Queue one launch on a stream of the current device: tensors -> flat and tail, whose
+  /// mark becomes `number` where the vector is not finite; and flat -> tensors.
+  void (*gather)(
+      const device::Table& table, double* flat, device::Tail* tail, double number,
+      const c10::Stream& stream);
+  void (*scatter)(const device::Table& table, const double* flat, const c10::Stream& stream);
+
+  /// Host memory that the device reads and writes directly; once freed it is reused
+  /// only after the copies that were queued on it.
+  c10::DataPtr (*host_memory)(size_t bytes);
+
+  /// Whether queued work runs later, in the order of its stream.
+  bool is_asynchronous;
+};
+
+/// The kernels for this kind of device; null if there are none in this build.
+const DeviceKernels* find_device_kernels(c10::DeviceType type);
+
+/// Refuses the i-th parameter where its device could have kernels, but this build has none.
+void check_is_built_for(size_t i, const at::Tensor& param);
+
+/// Of a capsule with kernels of another extension's, which was built beside this one.
+constexpr auto kKernelsCapsule = "pytorch_minimize.DeviceKernels";
+
+}  // namespace minimize

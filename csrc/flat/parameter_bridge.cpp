@@ -1,0 +1,220 @@
+#include "flat/parameter_bridge.h"
+
+#include "tensor/overlap.h"
+
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
+#include <c10/util/Exception.h>
+
+#include <algorithm>
+#include <unordered_set>
+
+namespace minimize {
+namespace {
+
+const at::Tensor& grad_of(const at::Tensor& param) {
+  return param.unsafeGetTensorImpl()->grad();
+}
+
+}  // namespace
+
+std::optional<LaneKey> lane_of_device(size_t, const at::Tensor& param) {
+  const auto* const kernels = find_device_kernels(param.device().type());
+  return kernels == nullptr ? std::nullopt : std::optional<LaneKey>({param.device(), kernels});
+}
+
+ParameterBridge::ParameterBridge(const std::vector<at::Tensor>& params, const FindLane& find_lane) {
+  TORCH_CHECK_VALUE(!params.empty(), "expected at least one parameter, got an empty list.");
+  std::unordered_set<const c10::TensorImpl*> seen;
+  for (const auto& param : params) {
+    if (!seen.insert(param.unsafeGetTensorImpl()).second) {
+      continue;
+    }
+    check_is_built_for(params_.size(), param);
+    check_can_be_variable(params_.size(), param);
+    specs_.emplace_back(param);
+    check_unchanged(params_.size(), param, specs_.back());
+    params_.push_back(param);
+    numel_ += specs_.back().reals;
+  }
+  check_no_overlap(params_);
+  for (size_t i = 0; i < params_.size(); ++i) {
+    const auto key = find_lane(i, params_[i]);
+    lane_of_.push_back(key ? &lane(*key) : nullptr);
+    if (key) {
+      lane_of_.back()->grow(specs_[i].reals);
+    }
+  }
+}
+
+DeviceLane& ParameterBridge::lane(const LaneKey& key) {
+  const auto found = std::find(keys_.begin(), keys_.end(), key);
+  if (found != keys_.end()) {
+    return *lanes_[found - keys_.begin()];
+  }
+  keys_.push_back(key);
+  lanes_.push_back(std::make_unique<DeviceLane>(key.device, *key.kernels));
+  return *lanes_.back();
+}
+
+Memory ParameterBridge::tensor_memory() const {
+  if (has_one_lane()) {
+    return Memory::kDevice;
+  }
+  TORCH_CHECK_VALUE(
+      device().is_cpu(), "the parameters are on ", device(),
+      ", for which this build has no kernels; expected the CPU, or a CUDA device.");
+  return Memory::kPooled;
+}
+
+FlatSource ParameterBridge::source() const {
+  if (has_one_lane()) {
+    // A vector may be dropped with a copy into it under way, after an error, which the
+    // memory's own allocator knows of and the pool does not.
+    return {lanes_[0]->kernels().host_memory, 0};
+  }
+  return {};
+}
+
+void ParameterBridge::read_fitting(
+    const char* what, size_t i, const at::Tensor& tensor, FlatPass& pass) const {
+  if (!tensor.defined()) {
+    pass.zeros(specs_[i].reals, lane_of_[i]);
+    return;
+  }
+  check_fits(what, i, tensor, specs_[i]);
+  if (tensor.layout() != c10::kStrided) {
+    const at::NoGradGuard no_grad;
+    pass.read_owned(tensor.to_dense(), lane_of_[i]);
+  } else if (tensor._is_zerotensor()) {
+    pass.zeros(specs_[i].reals, lane_of_[i]);
+  } else {
+    pass.read(tensor, lane_of_[i]);
+  }
+}
+
+FlatPass ParameterBridge::reading_params() const {
+  FlatPass pass(numel_, params_.size());
+  for (size_t i = 0; i < params_.size(); ++i) {
+    check_unchanged(i, params_[i], specs_[i]);
+    pass.read(params_[i], lane_of_[i]);
+  }
+  return pass;
+}
+
+FlatPass ParameterBridge::reading_grads() const {
+  FlatPass pass(numel_, params_.size());
+  for (size_t i = 0; i < params_.size(); ++i) {
+    check_unchanged(i, params_[i], specs_[i]);
+    read_fitting("gradient", i, grad_of(params_[i]), pass);
+  }
+  return pass;
+}
+
+FlatPass ParameterBridge::reading(at::TensorList tensors) const {
+  TORCH_CHECK_VALUE(
+      tensors.size() == params_.size(), "expected one tensor for each of the ", params_.size(),
+      " distinct parameters, got ", tensors.size(), ".");
+  FlatPass pass(numel_, params_.size());
+  for (size_t i = 0; i < params_.size(); ++i) {
+    read_fitting("tensor", i, tensors[i], pass);
+  }
+  return pass;
+}
+
+FlatPass ParameterBridge::writing_params() const {
+  FlatPass pass(numel_, params_.size());
+  for (size_t i = 0; i < params_.size(); ++i) {
+    check_unchanged(i, params_[i], specs_[i]);
+    pass.write(params_[i], lane_of_[i]);
+  }
+  return pass;
+}
+
+FlatPass ParameterBridge::writing_grads() const {
+  const auto takes_values = [&](size_t i, const at::Tensor& grad) {
+    return grad.defined() && !grad.requires_grad() &&
+           specs_[i].is_met_by(*grad.unsafeGetTensorImpl());
+  };
+  std::vector<at::Tensor> kept;
+  for (size_t i = 0; i < params_.size(); ++i) {
+    check_unchanged(i, params_[i], specs_[i]);
+    if (takes_values(i, grad_of(params_[i]))) {
+      kept.push_back(grad_of(params_[i]));
+    }
+  }
+  // A gradient expanded over itself, or shared by two parameters, has no room for
+  // the values of all.
+  const bool distinct = !find_overlap(kept);
+  FlatPass pass(numel_, params_.size());
+  const at::NoGradGuard no_grad;
+  for (size_t i = 0; i < params_.size(); ++i) {
+    auto& grad = params_[i].unsafeGetTensorImpl()->mutable_grad();
+    if (!distinct || !takes_values(i, grad)) {
+      grad = at::empty_like(params_[i]);
+    }
+    pass.write(grad, lane_of_[i]);
+  }
+  return pass;
+}
+
+std::vector<at::Tensor> ParameterBridge::unpack(const double* x, Memory memory) const {
+  FlatPass pass(numel_, specs_.size());
+  std::vector<at::Tensor> tensors;
+  tensors.reserve(specs_.size());
+  for (size_t i = 0; i < specs_.size(); ++i) {
+    const auto& spec = specs_[i];
+    tensors.push_back(at::empty(spec.sizes, at::device(spec.device).dtype(spec.dtype)));
+    pass.write(tensors.back(), lane_of_[i]);
+  }
+  pass.scatter(x, memory);
+  return tensors;
+}
+
+bool ParameterBridge::pack_rows(
+    at::TensorList stacks, int64_t rows, double* out, Memory memory) const {
+  bool finite = true;
+  std::vector<at::Tensor> tensors(stacks.size());
+  for (int64_t row = 0; row < rows; ++row) {
+    std::transform(stacks.begin(), stacks.end(), tensors.begin(), [&](const at::Tensor& stack) {
+      return stack.defined() ? stack.select(0, row) : stack;
+    });
+    finite = pack(tensors, out + row * numel_, memory) && finite;
+  }
+  return finite;
+}
+
+std::vector<at::Tensor> ParameterBridge::unpack_rows(
+    const double* x, int64_t rows, Memory memory) const {
+  std::vector<at::Tensor> stacks;
+  for (const auto& spec : specs_) {
+    c10::SmallVector<int64_t, 5> sizes(spec.sizes.begin(), spec.sizes.end());
+    sizes.insert(sizes.begin(), rows);
+    stacks.push_back(at::empty(sizes, at::device(spec.device).dtype(spec.dtype)));
+  }
+  std::vector<at::Tensor> tensors(stacks.size());
+  for (int64_t row = 0; row < rows; ++row) {
+    FlatPass pass(numel_, specs_.size());
+    for (size_t i = 0; i < stacks.size(); ++i) {
+      tensors[i] = stacks[i].select(0, row);
+      pass.write(tensors[i], lane_of_[i]);
+    }
+    pass.scatter(x + row * numel_, memory);
+  }
+  return stacks;
+}
+
+bool ParameterBridge::has_grads() const {
+  return std::any_of(params_.begin(), params_.end(), [](const at::Tensor& param) {
+    return grad_of(param).defined();
+  });
+}
+
+void ParameterBridge::clear_grads() const {
+  for (const auto& param : params_) {
+    param.unsafeGetTensorImpl()->mutable_grad().reset();
+  }
+}
+
+}  // namespace minimize

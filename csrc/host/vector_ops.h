@@ -1,0 +1,17 @@
+#pragma once
+
+#include <cstdint>
+
+namespace minimize {
+
+/// Whether two vectors of n have the same bits.
+bool same_values(const double* a, const double* b, int64_t n);
+
+/// The Euclidean distance of two vectors of n. The same bits whatever the number of
+/// threads.
+double distance(const double* a, const double* b, int64_t n);
+
+/// max |v_i| of n values without NaN; 0 if there are none.
+double largest(const double* v, int64_t n);
+
+}  // namespace minimize

@@ -1,0 +1,81 @@
+#include "python/arrays.h"
+
+#include "host/vector_ops.h"
+
+#include <c10/util/Exception.h>
+
+#include <string>
+
+namespace minimize {
+namespace {
+
+std::string describe(py::handle x) {
+  if (!py::isinstance<py::array>(x)) {
+    return py::str(py::type::of(x).attr("__name__"));
+  }
+  return "an array of shape " + std::string(py::str(x.attr("shape"))) + " and dtype " +
+         std::string(py::str(x.attr("dtype")));
+}
+
+bool is_vector(py::handle x) {
+  return py::isinstance<py::array_t<double>>(x) && py::reinterpret_borrow<py::array>(x).ndim() == 1;
+}
+
+}  // namespace
+
+py::array Arrays::make() const {
+  auto memory = pool_->take();
+  const py::capsule owner(memory.get_context(), memory.get_deleter());
+  memory.release_context();
+  return py::array_t<double>(numel_, static_cast<const double*>(memory.get()), owner);
+}
+
+int64_t Arrays::count(const Rows& rows) const {
+  TORCH_CHECK_VALUE(
+      rows.ndim() == 2 && rows.shape(1) == numel_, "expected an array of shape (rows, ", numel_,
+      "), got ", std::string(py::str(rows.attr("shape"))), ".");
+  return rows.shape(0);
+}
+
+FlatInput::FlatInput(py::handle x, int64_t numel) {
+  TORCH_CHECK_TYPE(
+      py::isinstance<py::array_t<double>>(x), "x must be a float64 array of shape (", numel,
+      ",), got ", describe(x), ".");
+  array_ = py::reinterpret_borrow<py::array>(x);
+  TORCH_CHECK_VALUE(
+      array_.ndim() == 1 && array_.shape(0) == numel, "x must be a float64 array of shape (", numel,
+      ",), got ", describe(x), ".");
+  constexpr int contiguous = py::array::c_style;
+  constexpr int aligned = py::detail::npy_api::NPY_ARRAY_ALIGNED_;
+  if ((array_.flags() & (contiguous | aligned)) != (contiguous | aligned)) {
+    array_ = py::array(array_.attr("copy")());
+  }
+  data_ = static_cast<const double*>(array_.data());
+}
+
+bool same_values(py::handle a, py::handle b) {
+  TORCH_CHECK_TYPE(
+      is_vector(a) && is_vector(b), "expected two one-dimensional float64 arrays, got ",
+      describe(a), " and ", describe(b), ".");
+  const auto size = py::reinterpret_borrow<py::array>(a).size();
+  if (size != py::reinterpret_borrow<py::array>(b).size()) {
+    return false;
+  }
+  const FlatInput left(a, size);
+  const FlatInput right(b, size);
+  return same_values(left.data(), right.data(), size);
+}
+
+double distance(py::handle a, py::handle b) {
+  TORCH_CHECK_TYPE(py::isinstance<py::array>(a), "expected a float64 vector.");
+  const auto size = py::reinterpret_borrow<py::array>(a).size();
+  return distance(FlatInput(a, size).data(), FlatInput(b, size).data(), size);
+}
+
+double largest(py::handle v) {
+  TORCH_CHECK_TYPE(py::isinstance<py::array>(v), "expected a float64 vector.");
+  const auto size = py::reinterpret_borrow<py::array>(v).size();
+  return largest(FlatInput(v, size).data(), size);
+}
+
+}  // namespace minimize

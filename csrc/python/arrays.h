@@ -1,0 +1,73 @@
+#pragma once
+
+#include "flat/parameter_bridge.h"
+#include "host/memory.h"
+
+#include <pybind11/numpy.h>
+
+#include <cstdint>
+#include <memory>
+
+namespace minimize {
+
+namespace py = pybind11;
+
+/// A caller's vector, read in place where its memory allows, copied otherwise.
+class FlatInput {
+ public:
+  /// Throws TypeError or ValueError unless x is a float64 array of shape (numel,).
+  FlatInput(py::handle x, int64_t numel);
+  const double* data() const {
+    return data_;
+  }
+
+ private:
+  py::array array_;
+  const double* data_;
+};
+
+/// Flat vectors as numpy's arrays: what they are made of, and where.
+class Arrays {
+ public:
+  using Vector = py::array;
+  using Rows = py::array_t<double, py::array::c_style>;
+
+  explicit Arrays(const ParameterBridge& bridge)
+      : numel_(bridge.numel()),
+        pool_(std::make_shared<FlatPool>(bridge.numel(), bridge.source())) {}
+
+  Memory memory() const {
+    return Memory::kPooled;
+  }
+  Memory rows_memory() const {
+    return Memory::kHost;
+  }
+  /// A vector of the pool, which gets the memory back with the last reference.
+  Vector make() const;
+  static double* writable(py::array& vectors) {
+    return static_cast<double*>(vectors.mutable_data());
+  }
+  FlatInput input(py::handle x) const {
+    return {x, numel_};
+  }
+  /// How many vectors those are; ValueError if they are none of this length.
+  int64_t count(const Rows& rows) const;
+  static const double* data(const Rows& rows) {
+    return rows.data();
+  }
+
+  const std::shared_ptr<FlatPool>& pool() const {
+    return pool_;
+  }
+
+ private:
+  int64_t numel_;
+  std::shared_ptr<FlatPool> pool_;
+};
+
+/// Those of host/vector_ops.h on float64 arrays; TypeError or ValueError for anything else.
+bool same_values(py::handle a, py::handle b);
+double distance(py::handle a, py::handle b);
+double largest(py::handle v);
+
+}  // namespace minimize

@@ -1,0 +1,192 @@
+#include "python/arrays.h"
+#include "python/py_bridge.h"
+#include "python/thread_limit.h"
+
+#include <c10/util/Exception.h>
+#include <torch/csrc/Exceptions.h>
+#include <torch/csrc/utils/pybind.h>
+
+#include <utility>
+#include <vector>
+
+// The version comes unquoted: quotes would not survive every way to call a compiler.
+#define MINIMIZE_QUOTE_(text) #text
+#define MINIMIZE_QUOTE(text) MINIMIZE_QUOTE_(text)
+
+namespace minimize {
+namespace {
+
+constexpr auto kArrayBridgeDoc = R"(Parameters as one flat float64 vector, a numpy array.
+
+The vector holds the distinct tensors in the order given, each in row-major
+order; a complex element is two reals. Parameters are written in place.)";
+
+constexpr auto kTensorBridgeDoc = R"(A ParameterBridge whose flat vectors are tensors.
+
+They are on the parameters' device, which must be one, and from or to it nothing
+crosses but a loss and a flag.)";
+
+constexpr auto kHessianDoc = R"(The Hessian at the parameters' current values, on flat vectors.
+
+The loss comes as the backward() calls that make up its gradient, one `add` each.
+Their graphs live as long as this object.)";
+
+py::dict build_info() {
+  py::dict info;
+  info["torch"] = MINIMIZE_QUOTE(MINIMIZE_TORCH_VERSION);
+  info["compiler"] = __VERSION__;
+  info["debug"] = MINIMIZE_DEBUG != 0;
+#ifdef MINIMIZE_CUDA
+  info["cuda"] = MINIMIZE_QUOTE(MINIMIZE_CUDA);
+  info["architectures"] = py::str(MINIMIZE_QUOTE(MINIMIZE_ARCHITECTURES)).attr("split")("/");
+#else
+  info["cuda"] = py::none();
+  info["architectures"] = py::list();
+#endif
+#ifdef _OPENMP
+  info["openmp"] = true;
+#else
+  info["openmp"] = false;
+#endif
+  return info;
+}
+
+/// torch's exceptions as Python's, by their message alone. Of those of a device torch makes
+/// types of its own, by which callers tell them from others.
+void translate(std::exception_ptr raised) {
+  try {
+    std::rethrow_exception(std::move(raised));
+  } catch (const c10::TypeError& e) {
+    py::set_error(PyExc_TypeError, e.what_without_backtrace());
+  } catch (const c10::ValueError& e) {
+    py::set_error(PyExc_ValueError, e.what_without_backtrace());
+  } catch (const c10::OutOfMemoryError&) {
+    torch::translate_exception_to_python(std::current_exception());
+  } catch (const c10::AcceleratorError&) {
+    torch::translate_exception_to_python(std::current_exception());
+  } catch (const c10::Error& e) {
+    py::set_error(PyExc_RuntimeError, e.what_without_backtrace());
+  }
+}
+
+template <class Bridge>
+py::class_<Bridge> bind_bridge(py::module_& m, const char* name, const char* doc) {
+  return py::class_<Bridge>(m, name, doc)
+      .def_property_readonly(
+          "numel", [](const Bridge& self) { return self.bridge->numel(); },
+          "Reals in the flat vector.")
+      .def_property_readonly(
+          "params", [](const Bridge& self) { return self.bridge->params(); },
+          "The distinct tensors.")
+      .def("flatten_params", &Bridge::flatten_params, "The parameters' values as a new vector.")
+      .def(
+          "flatten_grads", &Bridge::flatten_grads,
+          "The gradients as a new vector, zeros where there is none.")
+      .def("gradient", &Bridge::gradient, "flatten_grads(), and whether all of it is finite.")
+      .def(
+          "evaluation", &Bridge::evaluation, py::arg("loss"),
+          "The loss, flatten_grads(), whether all of the gradient is finite, and the seconds "
+          "waited for a device to compute them; from there in one transfer.")
+      .def(
+          "flatten", &Bridge::flatten, py::arg("tensors"),
+          "One tensor of each parameter's shape as a new vector, zeros for None.")
+      .def(
+          "load_params", &Bridge::load_params, py::arg("x"),
+          "Writes a vector into the parameters, in place.")
+      .def(
+          "load_grads", &Bridge::load_grads, py::arg("x"),
+          "Writes a vector into the gradients, in place where they fit, new tensors elsewhere.")
+      .def(
+          "unflatten", &Bridge::unflatten, py::arg("x"),
+          "A vector as new tensors of the parameters' shapes, dtypes and devices.")
+      .def(
+          "flatten_rows", &Bridge::flatten_rows, py::arg("stacks"), py::arg("out").noconvert(),
+          "One stack of tensors for each parameter, or None -> vectors as rows of `out`; returns "
+          "whether all of it is finite.")
+      .def(
+          "unflatten_rows", &Bridge::unflatten_rows, py::arg("v"),
+          "Vectors as rows -> one new stack of tensors for each parameter.")
+      .def(
+          "has_grads", [](const Bridge& self) { return self.bridge->has_grads(); },
+          "Whether any parameter has a gradient.")
+      .def(
+          "clear_grads", [](const Bridge& self) { self.bridge->clear_grads(); },
+          "Sets every gradient to None.")
+      .def(
+          "release", [](const Bridge& self) { self.vectors.pool()->release(); },
+          "Frees the memory that waits to be reused.");
+}
+
+template <class Vectors>
+void bind_hessian(py::module_& m, const char* name) {
+  using Hessian = PyHessian<Vectors>;
+  py::class_<Hessian>(m, name, kHessianDoc)
+      .def(py::init<const PyBridge<Vectors>&>(), py::arg("bridge"))
+      .def(
+          "add", torch::wrap_pybind_function(&Hessian::add), py::arg("roots"), py::arg("seeds"),
+          py::arg("inputs") = py::none(), py::arg("fill_grads") = false,
+          "Adds the gradient of one backward() call, and to `.grad` if asked.")
+      .def(
+          "product", torch::wrap_pybind_function(&Hessian::product), py::arg("v"),
+          "Hv as a new vector, and whether all of it is finite.")
+      .def_property_readonly(
+          "product_bytes", [](const Hessian& self) { return self.hessian.product_bytes(); },
+          "Bytes that one product allocates, about.")
+      .def(
+          "free", [](Hessian& self) { self.hessian.free(); },
+          "Frees the graphs; no product can be taken afterwards.")
+      .def_property_readonly(
+          "gradients", [](const Hessian& self) { return self.hessian.gradients(); },
+          "Those gradients that depend on the parameters, with their graph.")
+      .def(
+          "unpack_rows", torch::wrap_pybind_function(&Hessian::unpack_rows), py::arg("v"),
+          "Vectors as rows -> one new stack of tensors for each of the gradients.");
+}
+
+void bind_threads(py::module_& m) {
+  py::class_<ThreadLimit>(m, "ThreadLimit", "Holds libraries to a number of threads.")
+      .def(
+          py::init<const std::vector<std::pair<uintptr_t, uintptr_t>>&>(), py::arg("functions"),
+          "By the addresses of each library's int get() and void set(int).")
+      .def(
+          "hold", &ThreadLimit::hold, py::arg("holder"), py::arg("number"),
+          "Sets the number; the first of several holders keeps the user's.")
+      .def(
+          "release", &ThreadLimit::release, py::arg("holder"),
+          "The last holder gives back the user's number.");
+}
+
+}  // namespace
+}  // namespace minimize
+
+PYBIND11_MODULE(_C, m) {
+  using namespace minimize;
+  m.doc() = "Between a model's tensors and one flat float64 vector.";
+  py::register_local_exception_translator(translate);
+
+  bind_bridge<ArrayBridge>(m, "ParameterBridge", kArrayBridgeDoc)
+      .def(
+          py::init([](const py::iterable& params) { return array_bridge(params); }),
+          py::arg("params"))
+      .def_static(
+          "_with_kernels", bridge_with_kernels, py::arg("params"), py::arg("kernels"),
+          py::arg("lanes"),
+          "A bridge whose i-th distinct tensor crosses by these kernels on lanes[i % size], and on "
+          "the host where that is negative.");
+  bind_bridge<TensorBridge>(m, "TensorBridge", kTensorBridgeDoc)
+      .def(py::init(&tensor_bridge), py::arg("bridge"));
+  bind_hessian<Arrays>(m, "HessianOperator");
+  bind_hessian<Tensors>(m, "TensorHessianOperator");
+
+  m.def(
+      "same_values", py::overload_cast<py::handle, py::handle>(same_values), py::arg("a"),
+      py::arg("b"), "Whether two float64 vectors have the same length and the same bits.");
+  m.def(
+      "distance", py::overload_cast<py::handle, py::handle>(distance), py::arg("a"), py::arg("b"),
+      "The Euclidean distance of two float64 vectors.");
+  m.def(
+      "largest", py::overload_cast<py::handle>(largest), py::arg("v"),
+      "max |v_i|; 0 if v is empty.");
+  bind_threads(m);
+  m.def("build_info", build_info, "What this extension was built with, and for.");
+}

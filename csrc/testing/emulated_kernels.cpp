@@ -1,0 +1,58 @@
+#include "testing/emulated_kernels.h"
+
+#include "device/chunk.h"
+#include "host/convert.h"
+#include "host/memory.h"
+
+namespace minimize {
+namespace {
+
+struct HostTypes {
+  using Half = c10::Half;
+  using BFloat16 = c10::BFloat16;
+
+  template <class T>
+  static double to_double(T value) {
+    return minimize::to_double(value);
+  }
+  template <class T>
+  static T from_double(double value) {
+    return minimize::from_double<T>(value);
+  }
+};
+
+// More than one warp and no divisor of the chunk's length.
+constexpr int32_t kThreads = 37;
+
+template <class Copy>
+void for_each_thread(const device::Table& table, const Copy& copy) {
+  for (int64_t c = 0; c < table.chunk_count; ++c) {
+    for (int32_t thread = 0; thread < kThreads; ++thread) {
+      copy(c, device::Lane{thread, kThreads});
+    }
+  }
+}
+
+}  // namespace
+
+const DeviceKernels kEmulatedKernels = {
+    .gather =
+        [](const device::Table& table, double* flat, device::Tail* tail, double number,
+           const c10::Stream&) {
+          for_each_thread(table, [&](int64_t c, device::Lane lane) {
+            if (!device::gather_chunk<HostTypes>(table, c, flat, tail, lane)) {
+              tail->mark = number;
+            }
+          });
+        },
+    .scatter =
+        [](const device::Table& table, const double* flat, const c10::Stream&) {
+          for_each_thread(table, [&](int64_t c, device::Lane lane) {
+            device::scatter_chunk<HostTypes>(table, c, flat, lane);
+          });
+        },
+    .host_memory = allocate_host,
+    .is_asynchronous = false,
+};
+
+}  // namespace minimize
