@@ -17,6 +17,7 @@ from ._arguments import Arguments
 from ._bounded_groups import BoundedGroups
 from ._box import completer, start_within
 from ._bridge import Bridge, coarsest_eps, make_bridge
+from ._callers_data import own_copy
 from ._check_closure import check_closure
 from ._checkpoint import Checkpoint
 from ._closure import ClosureRunner, UserClosure
@@ -303,8 +304,11 @@ class ScipyOptimizer(BoundedGroups):
         self, arguments: Arguments, objective: Objective, watch: Watch
     ) -> dict[str, Any]:
         """What ``scipy.optimize.minimize`` gets besides ``fun`` and ``x0``."""
-        keywords = dict(arguments.keywords)
-        keywords["options"] = options = arguments.options_for(coarsest_eps(objective.bridge))
+        options = arguments.options_for(coarsest_eps(objective.bridge))
+        keywords = {**arguments.keywords, "options": options}
+        if arguments.row is not None:  # what a callable method does is between it and the user
+            keywords = own_copy(keywords)
+            options = keywords["options"]
         keywords["callback"] = watch
         if arguments.row is not None or self._has_group_bounds:
             keywords["bounds"] = self._flat_bounds()
