@@ -19,7 +19,7 @@ from ._box import completer, start_within
 from ._bridge import Bridge, coarsest_eps, make_bridge
 from ._callers_data import own_copy
 from ._check_closure import check_closure
-from ._checkpoint import Checkpoint
+from ._checkpoint import Checkpoint, check_path
 from ._closure import ClosureRunner, UserClosure
 from ._curved_objective import CurvedObjective, make_objective
 from ._feasibility import restrict
@@ -64,6 +64,8 @@ class ScipyOptimizer(BoundedGroups):
         self, params: Iterable[Any], arguments: Arguments, run_keywords: Mapping[str, Any]
     ) -> None:
         self._settings = Settings.parse(run_keywords)
+        if self._settings.checkpoint is not None:
+            check_path(self._settings.checkpoint[0])
         self._arguments = arguments
         if self._settings.warm_start and "hess_inv0" not in arguments.known_options:
             raise ValueError(f"warm_start: only BFGS can be warm started, not {arguments.name}")
