@@ -1,12 +1,15 @@
 """Fit scikit-learn's handwritten digits by full-batch scipy: logistic regression and an MLP.
 
 python examples/digits.py --model both --method L-BFGS-B --dtype float64
+
+With --checkpoints FOLDER a fit that was killed goes on where it was, when it is started again.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -58,11 +61,18 @@ def objective(model: nn.Module, data: Data) -> Tensor:
     return nn.functional.cross_entropy(model(data.inputs), data.targets) + WEIGHT_DECAY / 2 * decay
 
 
-def fit(model: nn.Module, data: Data, method: str) -> MinimizeWrapper:
-    """Minimise the objective over the model's parameters; one step is the whole fit."""
+def fit(model: nn.Module, data: Data, method: str, file: Path | None = None) -> MinimizeWrapper:
+    """Minimise the objective over the model's parameters; one step is the whole fit.
+
+    It is saved in ``file`` as it goes on; from what is there already it goes on.
+    """
     tol = TOLERANCE.get(method.lower(), DEFAULT_TOLERANCE)
     arguments = {"method": method, "tol": tol, "options": {"maxiter": 1000}}
-    optimizer = MinimizeWrapper(model.parameters(), arguments)
+    checkpoint = None if file is None else (file, 10.0)
+    optimizer = MinimizeWrapper(model.parameters(), arguments, checkpoint=checkpoint)
+    if file is not None and file.exists():
+        optimizer.load_state_dict(torch.load(file, weights_only=True))
+        optimizer.load_best()
 
     with tqdm(desc=method, unit=" evaluations") as progress:
 
@@ -91,6 +101,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", choices=["float32", "float64"], default="float64")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--checkpoints", type=Path, help="a folder: fits are saved and resumed")
     args = parser.parse_args(argv)
 
     try:
@@ -101,7 +112,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     data = load(args.device, dtype, args.seed)
     for name in ["logistic", "mlp"] if args.model == "both" else [args.model]:
         model = make_model(name, args.device, dtype, args.seed)
-        optimizer = fit(model, data, args.method)
+        file = None if args.checkpoints is None else args.checkpoints / f"{name}.pt"
+        optimizer = fit(model, data, args.method, file)
         res = optimizer.res
         print(f"\n{name}: {sum(p.numel() for p in model.parameters())} parameters, {args.method}")
         print(f"  train loss     {res.fun:.8f}")

@@ -12,7 +12,7 @@ from scipy.optimize import OptimizeResult
 from ._constraints import as_list
 from ._curvature_arguments import curvature_by_autograd
 from ._methods import METHODS, Method, find_method
-from ._plain import from_plain, plain_part
+from ._plain import plain_part
 
 __all__ = ["Arguments", "check_keywords", "settled"]
 
@@ -139,18 +139,6 @@ class Arguments:
     def as_saved(self) -> dict[str, Any]:
         """Method, tolerance and options, for ``state_dict``; callables are left out."""
         return plain_part({name: self.given[name] for name in _SAVED if name in self.given})
-
-    def restored(self, saved: Mapping[str, Any]) -> Arguments:
-        """The inverse of :meth:`as_saved`; what is not saved stays as it is."""
-        own = {name: value for name, value in self.given.items() if name not in _SAVED}
-        if callable(self.given.get("method")):
-            own["method"] = self.given["method"]
-        restored = own | from_plain(dict(saved))
-        options = self.given.get("options") or {}
-        callables = {name: value for name, value in options.items() if callable(value)}
-        if callables:
-            restored["options"] = callables | (restored.get("options") or {})
-        return Arguments.parse(restored, bounds_in_groups=self.bounds_in_groups)
 
     def options_for(self, eps: float) -> dict[str, Any]:
         """The options, with scipy's float64 defaults fitted to parameters of precision ``eps``.

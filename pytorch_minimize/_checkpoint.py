@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import warnings
@@ -12,7 +13,31 @@ from typing import Any
 
 import torch
 
-__all__ = ["Checkpoint"]
+__all__ = ["Checkpoint", "check_path"]
+
+_LONG = 80  # characters of a path that messages show
+
+
+def check_path(path: str | os.PathLike[str]) -> None:
+    """Refuse what can be no path of a file, whatever is there now.
+
+    Raises:
+        ValueError: it is empty, or its file system takes no such name.
+    """
+    shown = repr(path) if len(repr(path)) < _LONG else f"{repr(path)[:_LONG]}..."
+    if not os.fspath(path):
+        raise ValueError(f"checkpoint: expected the path of a file, got {shown}")
+    try:
+        whole = Path(path).resolve()
+        folder = next(p for p in (whole.parent, *whole.parents) if p.is_dir())
+        for file in (whole, folder / _beside(whole).name):
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError):
+                file.lstat()
+    except (OSError, ValueError) as error:  # too long; or a null character in it
+        reason = getattr(error, "strerror", None) or error
+        raise ValueError(
+            f"checkpoint: {shown} can be no path of a file ({reason}); choose another"
+        ) from None
 
 
 class Checkpoint:
@@ -49,6 +74,7 @@ class Checkpoint:
                 f"checkpoint: expected the path of a file, but there is something else at "
                 f"{str(self._path)!r}; choose another"
             )
+        self._beside = _beside(self._path)
         self._beside.touch()
         self._beside.unlink()
 
@@ -81,6 +107,11 @@ class Checkpoint:
             )
         self._due = perf_counter() + self._seconds
 
-    @property
-    def _beside(self) -> Path:
-        return self._path.with_name(f".{self._path.name}.partial")
+
+def _beside(path: Path) -> Path:
+    """Where a file is written before it is renamed.
+
+    One name for all writes to a path: what a process left there that was killed while it wrote is
+    taken away by the next write.
+    """
+    return path.with_name(f".{path.name}.partial")

@@ -9,6 +9,7 @@ from scipy.optimize import Bounds
 
 from ._algorithms import Algorithm
 from ._arguments import check_keywords, settled
+from ._callers_data import own_copy
 from ._constraints import as_list
 
 __all__ = ["check_ranges", "checked", "copied", "with_defaults"]
@@ -55,7 +56,7 @@ def with_defaults(row: Algorithm, minimizer_args: Mapping[str, Any] | None) -> d
 
 def copied(keywords: Mapping[str, Any]) -> dict[str, Any]:
     """A copy that scipy may write into (Note [caller's data]): shgo empties its options."""
-    return {name: dict(v) if isinstance(v, dict) else v for name, v in keywords.items()}
+    return {name: own_copy(value) for name, value in keywords.items()}
 
 
 def check_ranges(name: str, ranges: Any, bounds: Bounds | None, n: int) -> None:

@@ -20,7 +20,7 @@ from ._global_arguments import check_ranges, checked, copied, with_defaults
 from ._local_search import LocalSearch
 from ._objective import Array, Objective
 from ._optimizer import ScipyOptimizer
-from ._plain import from_plain, plain_part
+from ._plain import plain_part
 from ._polish import Search, polish
 from ._scipy_function import ScipyFunction
 from ._search_box import check_box, is_inside, layout, rounded_inwards, start_inside, within
@@ -185,18 +185,15 @@ class GlobalOptimizer(ScipyOptimizer):
         method = self._minimizer_args.get("method")
         return None if callable(method) else self._minimizer_args.get("bounds")
 
-    def _state_at(self, objective: Objective | None) -> dict[str, Any]:
-        state = super()._state_at(objective)
-        state["run"]["keywords"] = plain_part(self._keywords)
-        state["run"]["minimizer_args"] = plain_part(self._minimizer_args)
-        return state
+    def _record(self) -> dict[str, Any]:
+        return super()._record() | {
+            "keywords": plain_part(self._keywords),
+            "minimizer_args": plain_part(self._minimizer_args),
+        }
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """As for the other optimizers; random generators, too, stay those of this one."""
-        super().load_state_dict(state_dict)
-        run = state_dict.get("run", {})
-        self._keywords |= from_plain(run.get("keywords", {}))
-        self._minimizer_args |= from_plain(run.get("minimizer_args", {}))
+    def _method_name(self) -> str:
+        row = self.algorithm
+        return row.name if row.local is None else f"{row.name} with {self._local_arguments().name}"
 
     def __getstate__(self) -> dict[str, Any]:
         own = ("_keywords", "_minimizer_args")

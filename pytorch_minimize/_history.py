@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping, Sequence
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["History"]
 
 _COLUMNS = ("loss", "grad_norm", "step_length", "evaluations", "seconds")
+_SAVED = ("rows", "segments", "evaluations", "seconds")
 _FEW = 30  # iterations that are drawn as points as well
 
 
@@ -100,11 +104,15 @@ class History:
             "seconds": self._seconds + seconds,
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """The inverse of :meth:`state_dict`."""
-        self._rows = [tuple(row) for row in state["rows"]]
-        self.segments = list(state["segments"])
-        self._evaluations, self._seconds = state["evaluations"], state["seconds"]
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """The inverse of :meth:`state_dict`.
+
+        Raises:
+            TypeError, ValueError: it is none. Nothing is changed then.
+        """
+        rows, segments, totals = _checked(state)
+        self._rows, self.segments = rows, segments
+        self._evaluations, self._seconds = totals
 
     def plot(self) -> Figure:
         """Loss and gradient norm against iterations, as a matplotlib figure (extra ``plot``).
@@ -131,3 +139,39 @@ class History:
         below.set_xlabel("iteration")
         below.xaxis.get_major_locator().set_params(integer=True)
         return figure
+
+
+def _checked(state: object) -> tuple[list[tuple[float, ...]], list[int], tuple[float, float]]:
+    """Rows, segments and totals of a saved history."""
+    if not isinstance(state, Mapping):
+        raise TypeError(f"history: expected a dict, got {type(state).__name__}")
+    missing = [name for name in _SAVED if name not in state]
+    if missing:
+        raise ValueError(f"history: expected {', '.join(_SAVED)}; {', '.join(missing)} missing")
+    rows, segments = state["rows"], state["segments"]
+    for name, value in (("rows", rows), ("segments", segments)):
+        if not isinstance(value, (list, tuple)):
+            raise TypeError(f"history: expected {name} to be a list, got {type(value).__name__}")
+    for row in rows:
+        is_row = isinstance(row, Sequence) and len(row) == len(_COLUMNS)
+        if not (is_row and all(map(_is_number, row))):
+            raise ValueError(f"history: expected {', '.join(_COLUMNS)} in a row, got {row!r}")
+        if not all(map(_is_amount, row[-2:])):
+            raise ValueError(f"history: expected evaluations and seconds >= 0, got {row!r}")
+    begins = [0, *segments, len(rows)]
+    if not all(isinstance(begin, Integral) for begin in segments) or begins != sorted(begins):
+        raise ValueError(
+            f"history: expected segments to be rising indices of {len(rows)} rows, got {segments}"
+        )
+    totals = state["evaluations"], state["seconds"]
+    if not all(map(_is_amount, totals)):
+        raise ValueError(f"history: expected evaluations and seconds >= 0, got {totals}")
+    return [tuple(map(float, row)) for row in rows], [int(begin) for begin in segments], totals
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def _is_amount(value: object) -> bool:
+    return isinstance(value, Real) and _is_number(value) and 0.0 <= float(value) < math.inf

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,11 +11,12 @@ from scipy.optimize import HessianUpdateStrategy, OptimizeResult
 from torch import Tensor
 
 from ._arguments import Arguments
-from ._bounded_groups import BoundedGroups
+from ._best_point import BestPoint
 from ._box import completer, start_within
 from ._bridge import Bridge, coarsest_eps, make_bridge
+from ._callers_data import own_copy
 from ._check_closure import check_closure
-from ._checkpoint import Checkpoint
+from ._checkpoint import Checkpoint, check_path
 from ._closure import ClosureRunner, UserClosure
 from ._curved_objective import CurvedObjective, make_objective
 from ._feasibility import restrict
@@ -26,19 +24,19 @@ from ._history import History
 from ._linear_operator import ClosureHessian
 from ._log import log_end, log_failure, log_start
 from ._objective import Array, Objective
-from ._plain import plain_part
 from ._profile import Profile
 from ._result import finish
 from ._scipy_function import ScipyFunction
 from ._settings import Settings
+from ._state import Resumable
 from ._stopping import USERS_HESS, USERS_JAC, Stopped
-from ._warm_start import usable_inverse
+from ._warm_start import InverseHessian
 from ._watch import Watch
 
 __all__ = ["ScipyOptimizer"]
 
 
-class ScipyOptimizer(BoundedGroups):
+class ScipyOptimizer(Resumable):
     """A torch optimizer whose ``step`` hands the model to one of scipy's solvers.
 
     Subclasses say what they call of scipy in :meth:`_solve`; everything that is promised about
@@ -64,13 +62,17 @@ class ScipyOptimizer(BoundedGroups):
         self, params: Iterable[Any], arguments: Arguments, run_keywords: Mapping[str, Any]
     ) -> None:
         self._settings = Settings.parse(run_keywords)
+        if self._settings.checkpoint is not None:
+            check_path(self._settings.checkpoint[0])
         self._arguments = arguments
         if self._settings.warm_start and "hess_inv0" not in arguments.known_options:
             raise ValueError(f"warm_start: only BFGS can be warm started, not {arguments.name}")
         self._bridge: Bridge | None = None
         self._running = False
         self._objective: Objective | None = None  # of the step that runs
-        self._hess_inv: object = None
+        self._bridged: list[tuple[object, ...]] = []  # parameters as they were when it was made
+        self._best: BestPoint | None = None
+        self._inverse: InverseHessian | None = None
         self.res = None
         self.profile = Profile()
         self.history = History()
@@ -146,84 +148,7 @@ class ScipyOptimizer(BoundedGroups):
         """One flat vector -> new tensors in each parameter's shape, dtype and device."""
         return self._current_bridge().unflatten(np.asarray(x, dtype=np.float64))
 
-    def state_dict(self) -> dict[str, Any]:
-        """Options, counters, history and, per parameter, its best value, ready to be saved.
-
-        Returns:
-            torch's ``state`` (with ``best`` for each parameter that is optimised) and
-            ``param_groups``, and ``run``: options, history and the loss of the best point.
-        """
-        return self._state_at(self._objective)
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore a :meth:`state_dict`, also one of another device or dtype.
-
-        The next :meth:`step` goes on from the best point; until then the parameters keep their
-        values. Callables (constraints, callbacks) and bounds on the flat vector stay those of this
-        optimizer.
-
-        Raises:
-            ValueError: it is of other parameters, or of a method that cannot take what this
-                optimizer was given. Nothing is changed then.
-        """
-        self._check_shapes(state_dict)
-        run = state_dict.get("run")
-        if run is None:
-            super().load_state_dict(state_dict)
-            return
-        arguments = self._arguments.restored(run["arguments"])
-        super().load_state_dict(state_dict)
-        self._settings = replace(self._settings, **run["settings"])
-        self._arguments = arguments
-        self.history.load_state_dict(run["history"])
-
-    def _check_shapes(self, state_dict: dict[str, Any]) -> None:
-        own = [group["params"] for group in self.param_groups]
-        saved = [group["params"] for group in state_dict["param_groups"]]
-        if [len(group) for group in own] != [len(group) for group in saved]:
-            return  # torch says so
-        pairs = zip(itertools.chain(*own), itertools.chain(*saved), strict=True)
-        for number, (param, i) in enumerate(pairs):
-            best = state_dict["state"].get(i, {}).get("best")
-            if best is not None and best.shape != param.shape:
-                raise ValueError(
-                    f"load_state_dict: parameter {number} has shape {tuple(param.shape)}, but the "
-                    f"saved one {tuple(best.shape)}; load it into the model that it was saved of"
-                )
-
-    def _state_at(self, objective: Objective | None) -> dict[str, Any]:
-        bridge = self._current_bridge()
-        x, loss, running = bridge.flatten_params(), math.nan, (0, 0.0)
-        if objective is not None:
-            x, loss = objective.best_x, objective.best_value
-            running = objective.evaluations, self.profile.total
-        waiting = dict(self.state)  # loaded, but no step has gone on from it yet
-        for param, best in zip(bridge.params, bridge.unflatten(x), strict=True):
-            self.state[param].setdefault("best", best)
-        try:
-            state = super().state_dict()
-        finally:
-            self.state.clear()
-            self.state.update(waiting)
-        state["param_groups"] = [plain_part(group) for group in state["param_groups"]]
-        state["run"] = {
-            "settings": self._settings.as_saved(),
-            "arguments": self._arguments.as_saved(),
-            "history": self.history.state_dict(*running),
-            "loss": loss,
-        }
-        return state
-
-    @torch.no_grad()
-    def _resume(self) -> None:
-        """After load_state_dict: set the parameters to the best values that came with it."""
-        for param, state in self.state.items():
-            if "best" in state:
-                param.copy_(state["best"])
-        self.state.clear()
-
     def _run(self, closure: UserClosure) -> Tensor:
-        self._resume()
         self.profile = Profile()
         self.profile.start()
         self._groups_changed()
@@ -250,7 +175,7 @@ class ScipyOptimizer(BoundedGroups):
             with objective.blas:
                 res = self._solve_or_stop(function, watch, x0)
             self.res = finish(function, res, x0, self._arguments)
-            self._hess_inv = res.get("hess_inv", self._hess_inv)
+            self._keep_inverse(res, bridge)
             if self._arguments.prints_report:
                 print(self._arguments.report(res))
             if checkpoint is not None:
@@ -273,6 +198,7 @@ class ScipyOptimizer(BoundedGroups):
             self.profile.stop()
             self.history.end_segment(objective.evaluations, self.profile.total)
             bridge.release()
+            self._best = self._best_of(objective)
         log_end(self._arguments, self.res, self.profile)
         return runner.loss_like.new_tensor(self.res.fun)
 
@@ -283,6 +209,10 @@ class ScipyOptimizer(BoundedGroups):
         row = self._arguments.row
         strictly = row is not None and row.constraint_curvature
         start_within(bridge, self._flat_bounds(), strictly=strictly)
+
+    def _keep_inverse(self, res: OptimizeResult, bridge: Bridge) -> None:
+        if self._settings.warm_start and "hess_inv" in res:
+            self._inverse = InverseHessian.of(res.hess_inv, bridge.params)
 
     def _make_checkpoint(self) -> Checkpoint | None:
         if self._settings.checkpoint is None:
@@ -308,8 +238,11 @@ class ScipyOptimizer(BoundedGroups):
     ) -> dict[str, Any]:
         """What ``scipy.optimize.minimize`` gets besides ``fun`` and ``x0``."""
         objective = function.objective
-        keywords = dict(arguments.keywords)
-        keywords["options"] = options = arguments.options_for(coarsest_eps(objective.bridge))
+        options = arguments.options_for(coarsest_eps(objective.bridge))
+        keywords = {**arguments.keywords, "options": options}
+        if arguments.row is not None:  # what a callable method does is between it and the user
+            keywords = own_copy(keywords)
+            options = keywords["options"]
         keywords["callback"] = watch
         if arguments.row is not None or self._has_group_bounds:
             keywords["bounds"] = self._flat_bounds()
@@ -329,8 +262,8 @@ class ScipyOptimizer(BoundedGroups):
             keywords["jac"] = function.jac
         if arguments.curvature:
             keywords[arguments.curvature] = function.curvature(arguments.curvature)
-        if self._settings.warm_start:
-            hess_inv = usable_inverse(self._hess_inv, objective.bridge.numel)
+        if self._settings.warm_start and self._inverse is not None:
+            hess_inv = self._inverse.usable(objective.bridge.params)
             options |= {} if hess_inv is None else {"hess_inv0": hess_inv}
         return keywords
 
@@ -346,31 +279,31 @@ class ScipyOptimizer(BoundedGroups):
         return params
 
     def _current_bridge(self) -> Bridge:
-        """The bridge, made anew where groups were added or parameters frozen or thawed."""
+        """The bridge, made anew where parameters were added, frozen, thawed or converted."""
+        if self._bridge is not None and self._objective is not None:
+            return self._bridge  # of the run, which no such change reaches
         params = self._optimised()
         if not params:
             raise ValueError(
                 "no parameter requires grad: the method needs a gradient. Set "
                 "requires_grad=True on those to optimise, or choose a gradient-free method."
             )
-        if self._bridge is None or not _same_objects(params, self._bridge.params):
+        if self._bridge is None or self._bridged != [_memory(param) for param in params]:
             bridge = make_bridge(params)
             if bridge.numel == 0:
                 raise ValueError("the parameters have no elements: there is nothing to optimise")
-            if self._bridge is not None:
-                self._hess_inv = None  # of other variables
-            self._bridge = bridge
+            self._bridge, self._bridged = bridge, [_memory(param) for param in params]
         return self._bridge
 
     def __getstate__(self) -> dict[str, Any]:
-        own = ("_arguments", "_settings", "_hess_inv", "res", "profile", "history")
+        own = ("_arguments", "_settings", "_inverse", "_best", "res", "profile", "history")
         return super().__getstate__() | {name: self.__dict__[name] for name in own}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        self.__dict__.setdefault("_bridge", None)
+        for name in ("_bridge", "_objective", "_best", "_inverse"):
+            self.__dict__.setdefault(name, None)
         self.__dict__.setdefault("_running", False)
-        self.__dict__.setdefault("_objective", None)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(method={self._arguments.name})\n{super().__repr__()}"
@@ -399,5 +332,7 @@ def _load_best(objective: Objective, leaving: BaseException) -> None:
             leaving.add_note(f"The parameters could not be set to the best point seen: {error}")
 
 
-def _same_objects(first: Sequence[object], second: Sequence[object]) -> bool:
-    return len(first) == len(second) and all(a is b for a, b in zip(first, second, strict=True))
+def _memory(param: Tensor) -> tuple[object, ...]:
+    """Which parameter it is, and all of it that a bridge relies on."""
+    where = id(param), param.device, param.data_ptr()
+    return *where, param.dtype, param.shape, param.stride()

@@ -1,4 +1,4 @@
-"""Values that ``torch.load`` reads without trusting the file, and back."""
+"""Values that ``torch.load`` reads without trusting the file."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["from_plain", "plain_part"]
+__all__ = ["plain_part"]
 
 _ATOMS = (bool, int, float, complex, str, type(None), Tensor)
 _NUMBERS = "fciub"
@@ -32,17 +32,6 @@ def plain_part(values: Mapping[str, Any]) -> dict[str, Any]:
         except TypeError:
             continue
     return plain
-
-
-def from_plain(value: Any) -> Any:
-    """The inverse of :func:`plain_part` as far as scipy cares: tensors become arrays."""
-    if isinstance(value, Tensor):
-        return value.detach().cpu().numpy()
-    if isinstance(value, dict):
-        return {name: from_plain(inner) for name, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value)(from_plain(inner) for inner in value)
-    return value
 
 
 def _as_plain(value: Any) -> Any:

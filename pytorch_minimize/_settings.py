@@ -53,7 +53,8 @@ class Settings:
         checkpoint: (path, seconds): write ``state_dict()`` with the best point seen to ``path``
             at most every ``seconds`` during a step, and at its end. A write that fails is told by
             a warning, and the run goes on.
-        warm_start: start BFGS from the inverse Hessian of the last step.
+        warm_start: start BFGS from the inverse Hessian of the last step, or of a state that was
+            loaded; ``state_dict()`` then holds it, n x n numbers.
         curvature: how Hessian products come out of the closure. "graph" keeps the graph of the
             gradient at the current point and goes through it once a product. "replay" runs the
             closure for each product and frees the graph of each of its ``backward()`` calls, so
@@ -96,7 +97,7 @@ class Settings:
         return settings
 
     def as_saved(self) -> dict[str, Any]:
-        """As plain values, for ``state_dict``; where to write is left to whoever loads it."""
+        """As plain values, for who reads a state; where to write is another machine's."""
         return plain_part({k: v for k, v in asdict(self).items() if k != "checkpoint"})
 
 

@@ -73,6 +73,9 @@ class MinimizeWrapper(ScipyOptimizer):
         profile: where the time of the last step went.
         history: what each iteration came to, over all steps.
 
+    To resume a run, from a file or not: ``load_state_dict``, then :meth:`load_best`, then
+    :meth:`step`.
+
     Raises:
         ValueError, TypeError: arguments that are not understood, with those that are.
 

@@ -122,13 +122,25 @@ def test_bounds_are_read_at_each_step() -> None:
     assert "method=BFGS" in repr(optimizer)
 
 
-def test_state_dict_keeps_group_bounds() -> None:
-    p, q = parameter(0.0), parameter(0.0)
-    saved = MinimizeWrapper([{"params": [p], "bounds": (None, torch.ones(1))}], LBFGSB).state_dict()
-    optimizer = MinimizeWrapper([q], LBFGSB)
-    optimizer.load_state_dict(saved)
+def test_loading_leaves_the_bounds_of_groups_alone() -> None:
+    """As bounds on the flat vector; what else is in a group is loaded, as torch does."""
+    p, high = parameter(0.0), torch.ones(1)
+    saved = MinimizeWrapper([{"params": [p], "bounds": (None, high)}], LBFGSB).state_dict()
+    saved["param_groups"][0]["initial_lr"] = 0.5
+    for bounds, reached in ((None, 9.0), ((None, 2.0), 2.0)):
+        q = parameter(0.0)
+        optimizer = MinimizeWrapper([{"params": [q], "bounds": bounds}], LBFGSB)
+        with pytest.warns(UserWarning, match="bounds of group 0 are not this optimizer's"):
+            optimizer.load_state_dict(saved)
+        assert optimizer.param_groups[0]["initial_lr"] == 0.5
+        optimizer.step(lambda q=q: far_away(q))
+        assert q.item() == pytest.approx(reached)
+    q, limit = parameter(0.0), high.clone()
+    optimizer = MinimizeWrapper([{"params": [q], "bounds": [None, limit]}], LBFGSB)
+    optimizer.load_state_dict(saved)  # no warning
+    limit.fill_(3.0)  # still read at each step
     optimizer.step(lambda: far_away(q))
-    assert q.item() == 1.0
+    assert q.item() == 3.0
 
 
 @pytest.mark.parametrize("method", ["TNC", "L-BFGS-B", "SLSQP", "COBYLA", "COBYQA", "trust-constr"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pathlib
 import re
 from types import ModuleType
 
@@ -58,6 +59,19 @@ def test_the_command_prints_its_report(
     # The progress line is drawn on stderr, so that stdout is the report alone.
     assert "loss" in err
     assert "loss" not in re.sub(r"train loss", "", out)
+
+
+def test_a_fit_that_was_saved_goes_on(digits: ModuleType, tmp_path: pathlib.Path) -> None:
+    data = digits.load("cpu", torch.float64, seed=0)
+    file = tmp_path / "logistic.pt"
+    evaluations = []
+    for seed in (0, 1):
+        model = digits.make_model("logistic", "cpu", torch.float64, seed)
+        optimizer = digits.fit(model, data, "L-BFGS-B", file)
+        assert abs(optimizer.res.fun - OPTIMUM) < 1e-6
+        evaluations.append(optimizer.res.nfev)
+    assert evaluations[1] < evaluations[0] / 2
+    assert len(optimizer.history.segments) == 2
 
 
 @pytest.mark.parametrize("device", ["mps", "nowhere"])

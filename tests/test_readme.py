@@ -81,8 +81,11 @@ def test_see_stop_and_resume(
 ) -> None:
     pytest.importorskip("matplotlib", reason="the extra 'plot' is not installed")
     monkeypatch.chdir(tmp_path)
+    unfinished = names["MinimizeWrapper"](
+        names["model"].parameters(), {"method": "BFGS"}, max_evaluations=1
+    )
     nn.init.ones_(names["model"].body.bias)
-    unfinished = names["MinimizeWrapper"](names["model"].parameters(), {"method": "BFGS"})
+    unfinished.step(names["closure"])
     torch.save(unfinished.state_dict(), "run.pt")
     capsys.readouterr()
     example("See, stop and resume a run", names)
