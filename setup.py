@@ -1,4 +1,4 @@
-"""Builds the C++ extension; everything else about the package is in pyproject.toml.
+"""Builds the C++ extension, and says what the package requires; the rest is in pyproject.toml.
 
 DEBUG=1 builds with assertions and symbols, SANITIZE=1 with the address and undefined-behaviour
 sanitizers as well, EXTENSION=0 without the extension (then only PYTORCH_MINIMIZE_BRIDGE=python
@@ -8,6 +8,7 @@ not there is a card; USE_CUDA=0 leaves it out, and WERROR=1 refuses kernels that
 
 import os
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
@@ -20,6 +21,7 @@ from torch.utils.cpp_extension import (
     include_paths,
 )
 
+EXTENSION = os.environ.get("EXTENSION") != "0"
 SANITIZE = os.environ.get("SANITIZE") == "1"
 DEBUG = os.environ.get("DEBUG") == "1" or SANITIZE
 CUDA = (
@@ -88,7 +90,26 @@ def extension() -> Extension:
     )
 
 
+def torch_required() -> str:
+    """What the metadata being made says of torch.
+
+    An extension fits the torch it was built for and no other, so that a wheel with one requires
+    just that; an sdist, from which one is built for any, does not. The version is that of the
+    distribution, which is what installers compare; torch.__version__ may have a "+cu130" more.
+    """
+    of_a_wheel = not {"dist_info", "bdist_wheel", "editable_wheel"}.isdisjoint(sys.argv)
+    return f"torch=={version('torch')}" if of_a_wheel and EXTENSION else "torch>=2.10"
+
+
 setup(
-    ext_modules=[] if os.environ.get("EXTENSION") == "0" else [extension()],
+    install_requires=[
+        torch_required(),
+        "scipy>=1.15",
+        "numpy",
+        "threadpoolctl",
+        "tqdm",
+        "typing_extensions",
+    ],
+    ext_modules=[extension()] if EXTENSION else [],
     cmdclass={"build_ext": BuildExtension},
 )
