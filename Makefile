@@ -11,7 +11,10 @@ SANITIZED := build/sanitize
 # torch's build looks for ninja on the PATH.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo demo-global demo-pinn test bench lint sanitize cuda-check test-scipy
+# As many processes as there are cores, and a file's tests in one of them.
+PARALLEL := -n auto --maxprocesses 4 --dist loadfile
+
+.PHONY: demo demo-global demo-pinn test test-roundings test-scipy bench lint sanitize cuda-check
 
 demo: $(VENV)/built
 	$(BIN)/python examples/digits.py
@@ -23,7 +26,10 @@ demo-pinn: $(VENV)/built
 	$(BIN)/python examples/pinn.py
 
 test: $(VENV)/built
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q $(PARALLEL)
+
+test-roundings: $(VENV)/built
+	$(BIN)/python tests/roundings.py
 
 bench: $(BENCH)/set-up $(VENV)/built
 	$(BENCH)/bin/python -m pytorch_minimize.report --out bench/results
@@ -45,8 +51,8 @@ sanitize: $(VENV)/built
 	PYTHONPATH=$(SANITIZED)/lib PYTHONSAFEPATH=1 PYTHONMALLOC=malloc \
 	$(BIN)/python -m pytest -q tests/test_bridge.py tests/test_bridge_memory.py tests/test_bridge_refusals.py
 
-# The extension with CUDA, whose kernels need no card to compile, and every test that needs
-# none. In an environment of its own: its torch has CUDA, and the other one need not.
+# The extension with CUDA, whose kernels need no card to compile, and the tests of what is another
+# in such a build. In an environment of its own: its torch has CUDA, and the other one need not.
 CUDA_VENV ?= .venv-cuda
 CUDA_BIN := $(CUDA_VENV)/bin
 CUDA_PIP := $(CUDA_BIN)/python -m pip --disable-pip-version-check install -q \
@@ -57,6 +63,9 @@ CUDA_BUILD := build/cuda
 CUDA_PYTHON := PYTHONPATH=$(CURDIR)/$(CUDA_BUILD)/lib:$(CURDIR)/tests PYTHONSAFEPATH=1 $(CUDA_BIN)/python
 CUDA_ARCHITECTURES := 8.0;9.0
 NVCC := $(shell command -v nvcc)
+CUDA_TESTS := $(wildcard tests/test_bridge*.py tests/test_device_*.py tests/test_gpu_*.py) \
+	$(patsubst %,tests/test_%.py,build capture curvature_products fixed_gradients hessian \
+	profile same_path threads)
 
 cuda-check: $(if $(NVCC),$(CUDA_VENV)/built)
 ifeq ($(NVCC),)
@@ -64,7 +73,7 @@ ifeq ($(NVCC),)
 else
 	$(CUDA_PYTHON) -c "from pytorch_minimize import _C; \
 	info = _C.build_info(); print(info); assert info['architectures'] == '$(CUDA_ARCHITECTURES)'.split(';')"
-	$(CUDA_PYTHON) -m pytest -q
+	$(CUDA_PYTHON) -m pytest -q $(PARALLEL) $(CUDA_TESTS)
 endif
 
 $(CUDA_VENV)/set-up: constraints.txt constraints-cuda.txt pyproject.toml setup.py
@@ -121,7 +130,7 @@ $(SCIPY_TESTS): test-scipy-%: .venv-scipy-%/set-up $(VENV)/built
 	.venv-scipy-$*/bin/python -c "import numpy, scipy; \
 	print('scipy', scipy.__version__, 'numpy', numpy.__version__); \
 	assert scipy.__version__.startswith('$*.')"
-	.venv-scipy-$*/bin/python -m pytest -q
+	.venv-scipy-$*/bin/python -m pytest -q $(PARALLEL)
 
 $(SCIPYS:%=.venv-scipy-%/set-up): .venv-scipy-%/set-up: $(VENV)/set-up
 	$(layer)

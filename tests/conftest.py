@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
 
 import numpy as np
 import pytest
+import scipy.linalg.blas  # noqa: F401  (loads the library that the header names)
+import threadpoolctl
 import torch
 from emulated import EMULATED
 from hypothesis import HealthCheck, settings
 
 from pytorch_minimize import _C
 from pytorch_minimize._bridge import PythonBridge
+
+# roundings.py runs the tests of paths with more than one.
+THREADS = int(os.environ.get("TESTS_TORCH_THREADS", "1"))
 
 BRIDGES = {"native": _C.ParameterBridge, "python": PythonBridge} | EMULATED
 
@@ -27,6 +33,19 @@ settings.load_profile("fixed")
 # A shell starts background jobs with Ctrl-C ignored, and Python then leaves it so.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_report_header() -> str:
+    """What orders the sums here; a failure on another CPU may hang on it."""
+    kinds = {
+        owner: library["architecture"]
+        for library in threadpoolctl.threadpool_info()
+        for owner in ("numpy", "scipy")
+        if library["internal_api"] == "openblas" and f"{owner}.libs" in library["filepath"]
+    }
+    blas = ", ".join(f"{owner} {kind}" for owner, kind in sorted(kinds.items()))
+    aten = torch.backends.cpu.get_cpu_capability().lower()
+    return f"rounding: ATen {aten}, OpenBLAS {blas}, torch threads {THREADS}"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -54,7 +73,7 @@ def _reproducible() -> Iterator[None]:
     torch.manual_seed(0)
     np.random.seed(0)  # noqa: NPY002 (what torch's and scipy's own code may draw from)
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+    torch.set_num_threads(THREADS)
     yield
     torch.set_num_threads(threads)
 

@@ -1,24 +1,27 @@
-"""Constrained problems with two faces: tensors for the optimizer, numpy with derivatives for scipy.
+"""Constrained problems, in tensors for the optimizer and converted for scipy.
 
 The numbered ones are from Hock and Schittkowski, Test Examples for Nonlinear Programming Codes
-(1981). Values are written for scalars of either kind; Jacobians are written by hand.
+(1981).
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
-from typing import Any, cast
+import functools
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
-from instance import Array, Instance, join
+from converted import Array, Converted
+from instance import Instance, join
 from scipy.optimize import NonlinearConstraint
-from torch import Tensor
+from torch import Tensor, nn
 
+from pytorch_minimize._methods import METHODS
 from pytorch_minimize.optim import ClosureConstraint
 
-Scalars = Sequence[Any]
+Scalars = Sequence[Tensor]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -28,7 +31,6 @@ class Constrained:
     Attributes:
         start: one array for each parameter.
         loss, constraints: f and the elements of c, of the list of all variables.
-        grad, jac: their derivatives.
         lb, ub: one for each element of c.
         bounds: (low, high) for all variables, or None.
         minimum: the least feasible f.
@@ -36,10 +38,8 @@ class Constrained:
 
     name: str
     start: Sequence[Any]
-    loss: Callable[[Scalars], Any]
-    grad: Callable[[Array], Array]
-    constraints: Callable[[Scalars], Sequence[Any]]
-    jac: Callable[[Array], Array]
+    loss: Callable[[Scalars], Tensor]
+    constraints: Callable[[Scalars], Sequence[Tensor]]
     lb: Sequence[float]
     ub: Sequence[float]
     minimum: float
@@ -54,56 +54,58 @@ class Constrained:
 
     def stated(self, instance: Instance) -> ClosureConstraint:
         """In tensors, of the instance's parameters."""
-        return ClosureConstraint(
-            lambda: torch.stack(list(self.constraints(join(instance.params).unbind()))),
-            self.lb,
-            self.ub,
-        )
+        return ClosureConstraint(lambda: self.c(join(instance.params)), self.lb, self.ub)
 
-    def fun(self, x: Array) -> float:
-        return float(self.loss(list(x)))
+    def c(self, x: Tensor) -> Tensor:
+        """The constraints as a function of one flat vector, for `torch.func`."""
+        return torch.stack(list(self.constraints(x.unbind())))
 
-    def values(self, x: Array) -> Array:
-        return np.array([float(c) for c in self.constraints(list(x))])
+    @functools.cached_property
+    def fun(self) -> Callable[[Array], float]:
+        return self.make().fun
 
-    def hess(self, x: Array) -> Array:
-        return _hessian(lambda v: self.loss(v.unbind()), x)
+    @functools.cached_property
+    def values(self) -> Callable[[Array], Array]:
+        instance = self.make()
+        return Converted(instance.params, self.stated(instance).fun).values
 
     def for_scipy(self, method: str) -> list[NonlinearConstraint]:
-        """For plain scipy; equalities apart, which keeps SLSQP from a warning."""
-        if method == "trust-constr":
-            constraint = NonlinearConstraint(
-                self.values, self.lb, self.ub, self.jac, self.hess_of_constraints
-            )
-            return [constraint]
-        equal = np.equal(self.lb, self.ub)
-        return [
-            NonlinearConstraint(
-                lambda x, rows=rows: self.values(x)[rows],
-                np.array(self.lb)[rows],
-                np.array(self.ub)[rows],
-                jac=lambda x, rows=rows: self.jac(x)[rows],
-            )
-            for rows in (equal, ~equal)
-            if rows.any()
-        ]
-
-    def hess_of_constraints(self, x: Array, v: Array) -> Array:
-        weights = torch.tensor(v)
-        return _hessian(lambda u: weights @ torch.stack(list(self.constraints(u.unbind()))), x)
+        instance = self.make()
+        return for_scipy(instance.params, [self.stated(instance)], method)
 
 
-def _hessian(fun: Callable[[Tensor], Tensor], x: Array) -> Array:
-    return cast(Tensor, torch.func.hessian(fun)(torch.tensor(x))).numpy()
+def for_scipy(
+    params: Iterable[nn.Parameter], stated: Iterable[ClosureConstraint], method: str
+) -> list[NonlinearConstraint]:
+    """Constraints of parameters as plain scipy's ``method`` takes them."""
+    row, made = METHODS[method.lower()], []
+    params = list(params)
+    for constraint in stated:
+        c = Converted(params, constraint.fun)
+        shape = c.closure().shape
+        lb, ub = (np.broadcast_to(b, shape).reshape(-1) for b in (constraint.lb, constraint.ub))
+        if row.constraint_curvature:
+            hess = c.weighted_hessian
+            made.append(NonlinearConstraint(c.values, lb, ub, jac=c.jacobian, hess=hess))
+            continue
+        limited = np.isfinite(lb) | np.isfinite(ub)
+        # Equalities apart keep the methods that separate them from a warning.
+        kinds = (lb == ub, limited & (lb != ub)) if row.separates else (limited,)
+        made += [_rows(c, kind, lb, ub) for kind in kinds if kind.any()]
+    return made
+
+
+def _rows(c: Converted, rows: Any, lb: Array, ub: Array) -> NonlinearConstraint:
+    return NonlinearConstraint(
+        lambda x: c.values(x)[rows], lb[rows], ub[rows], jac=lambda x: c.jacobian(x)[rows]
+    )
 
 
 HS6 = Constrained(
     "HS6",
     start=[[-1.2], 1.0],
     loss=lambda x: (1 - x[0]) * (1 - x[0]),
-    grad=lambda x: np.array([2 * (x[0] - 1), 0.0]),
     constraints=lambda x: [10 * (x[1] - x[0] * x[0])],
-    jac=lambda x: np.array([[-20 * x[0], 10.0]]),
     lb=[0.0],
     ub=[0.0],
     minimum=0.0,
@@ -112,10 +114,8 @@ HS6 = Constrained(
 HS7 = Constrained(
     "HS7",
     start=[[2.0, 2.0]],
-    loss=lambda x: _log(1 + x[0] * x[0]) - x[1],
-    grad=lambda x: np.array([2 * x[0] / (1 + x[0] * x[0]), -1.0]),
+    loss=lambda x: torch.log(1 + x[0] * x[0]) - x[1],
     constraints=lambda x: [(1 + x[0] * x[0]) * (1 + x[0] * x[0]) + x[1] * x[1]],
-    jac=lambda x: np.array([[4 * x[0] * (1 + x[0] * x[0]), 2 * x[1]]]),
     lb=[4.0],
     ub=[4.0],
     minimum=-np.sqrt(3.0),
@@ -125,15 +125,7 @@ HS26 = Constrained(
     "HS26",
     start=[[-2.6], [2.0, 2.0]],
     loss=lambda x: (x[0] - x[1]) * (x[0] - x[1]) + _power4(x[1] - x[2]),
-    grad=lambda x: np.array(
-        [
-            2 * (x[0] - x[1]),
-            -2 * (x[0] - x[1]) + 4 * (x[1] - x[2]) ** 3,
-            -4 * (x[1] - x[2]) ** 3,
-        ]
-    ),
     constraints=lambda x: [(1 + x[1] * x[1]) * x[0] + _power4(x[2])],
-    jac=lambda x: np.array([[1 + x[1] * x[1], 2 * x[0] * x[1], 4 * x[2] ** 3]]),
     lb=[3.0],
     ub=[3.0],
     minimum=0.0,
@@ -143,19 +135,10 @@ HS71 = Constrained(
     "HS71",
     start=[[[1.0, 5.0], [5.0, 1.0]]],
     loss=lambda x: x[0] * x[3] * (x[0] + x[1] + x[2]) + x[2],
-    grad=lambda x: np.array(
-        [
-            x[3] * (2 * x[0] + x[1] + x[2]),
-            x[0] * x[3],
-            x[0] * x[3] + 1,
-            x[0] * (x[0] + x[1] + x[2]),
-        ]
-    ),
     constraints=lambda x: [
         x[0] * x[1] * x[2] * x[3],
         x[0] * x[0] + x[1] * x[1] + x[2] * x[2] + x[3] * x[3],
     ],
-    jac=lambda x: np.array([np.prod(x) / x, 2 * x]),
     lb=[25.0, 40.0],
     ub=[np.inf, 40.0],
     minimum=17.0140173,
@@ -177,49 +160,21 @@ HS100 = Constrained(
         - 10 * x[5]
         - 8 * x[6]
     ),
-    grad=lambda x: np.array(
-        [
-            2 * (x[0] - 10),
-            10 * (x[1] - 12),
-            4 * x[2] ** 3,
-            6 * (x[3] - 11),
-            60 * x[4] ** 5,
-            14 * x[5] - 4 * x[6] - 10,
-            4 * x[6] ** 3 - 4 * x[5] - 8,
-        ]
-    ),
     constraints=lambda x: [
         2 * x[0] * x[0] + 3 * _power4(x[1]) + x[2] + 4 * x[3] * x[3] + 5 * x[4],
         7 * x[0] + 3 * x[1] + 10 * x[2] * x[2] + x[3] - x[4],
         23 * x[0] + x[1] * x[1] + 6 * x[5] * x[5] - 8 * x[6],
         4 * x[0] * x[0] + x[1] * x[1] - 3 * x[0] * x[1] + 2 * x[2] * x[2] + 5 * x[5] - 11 * x[6],
     ],
-    jac=lambda x: np.array(
-        [
-            [4 * x[0], 12 * x[1] ** 3, 1, 8 * x[3], 5, 0, 0],
-            [7, 3, 20 * x[2], 1, -1, 0, 0],
-            [23, 2 * x[1], 0, 0, 0, 12 * x[5], -8],
-            [8 * x[0] - 3 * x[1], 2 * x[1] - 3 * x[0], 4 * x[2], 0, 0, 5, -11],
-        ]
-    ),
     lb=[-np.inf] * 4,
     ub=[127.0, 282.0, 196.0, 0.0],
     minimum=680.6300573,
 )
 
 
-def _power4(x: Any) -> Any:
+def _power4(x: Tensor) -> Tensor:
     square = x * x
     return square * square
-
-
-def _log(x: Any) -> Any:
-    # torch's for both, since numpy's differs in the last bit.
-    return (
-        torch.log(x)
-        if isinstance(x, Tensor)
-        else torch.tensor(float(x), dtype=torch.float64).log().item()
-    )
 
 
 HOCK_SCHITTKOWSKI = (HS6, HS7, HS26, HS71, HS100)

@@ -1,7 +1,7 @@
-"""A minimisation problem with two faces: tensors for the optimizer, a flat twin for scipy.
+"""A minimisation problem with two faces: tensors for the optimizer, functions of x for scipy.
 
-Both faces compute the same operations on the same numbers, so that in float64 an optimizer
-on `Instance.params` and scipy on `Instance.fun`, `Instance.jac` walk one path, bit by bit.
+Both faces run the same operators on the same numbers, so that in float64 an optimizer on
+`Instance.params` and scipy on `Instance.fun`, `Instance.jac` walk one path, bit by bit.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import cast
 
-import numpy as np
-import numpy.typing as npt
 import torch
+from converted import Array, Converted, flat_copy
 from torch import Tensor, nn
 
-Array = npt.NDArray[np.float64]
+__all__ = ["Array", "Closure", "Instance", "Loss", "flat_copy", "join"]
+
 Loss = Callable[[Sequence[Tensor]], Tensor]
 Closure = Callable[[], Tensor]
 
@@ -54,6 +54,9 @@ class Instance:
         tensors: the start, one tensor per parameter.
         loss: the loss of tensors shaped like these.
         minimum: the least loss, where it is known.
+
+    Attributes:
+        converted: the loss as scipy alone takes it, with parameters of its own.
     """
 
     def __init__(self, tensors: Sequence[Tensor], loss: Loss, minimum: float | None = None) -> None:
@@ -62,6 +65,8 @@ class Instance:
         self.loss = loss
         self.minimum = minimum
         self.x0 = self.x
+        leaves = [p.detach().clone().requires_grad_() for p in self.params]
+        self.converted = Converted(leaves, lambda: loss(leaves))
 
     @property
     def x(self) -> Array:
@@ -101,23 +106,15 @@ class Instance:
         return self.loss(tensors)
 
     def fun(self, x: Array) -> float:
-        return self.flat(torch.tensor(x)).item()
+        return self.converted.fun(x)
 
     def jac(self, x: Array) -> Array:
-        leaf = torch.tensor(x, requires_grad=True)
-        (grad,) = torch.autograd.grad(self.flat(leaf), leaf)
-        return grad.numpy()
+        return self.converted.jac(x)
 
     def hess(self, x: Array) -> Array:
-        """The dense Hessian at x."""
+        """The dense Hessian at x by `torch.func`, whose last bits are not those of a step's."""
         hessian = torch.func.hessian(self.flat)(torch.tensor(x))
         return cast(Tensor, hessian).numpy()
-
-
-def flat_copy(tensors: Sequence[Tensor]) -> Array:
-    """The logical elements of `tensors`, row-major, one tensor after another, copied."""
-    real = [torch.view_as_real(t) if t.is_complex() else t for t in tensors]
-    return np.concatenate([t.detach().double().numpy().reshape(-1) for t in real])
 
 
 def join(tensors: Sequence[Tensor]) -> Tensor:

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import cast
 
 import numpy as np
 import torch
-from instance import Array, Instance, join
+from instance import Instance, join
 from torch import Tensor
 
 Surface = Callable[[Tensor], Tensor]
@@ -19,24 +18,20 @@ Surface = Callable[[Tensor], Tensor]
 
 @dataclasses.dataclass(frozen=True)
 class Landscape:
-    """A function of n variables, on tensors whose last dimension holds them, and in numpy.
+    """A function of n variables, on tensors whose last dimension holds them.
 
     Attributes:
         surface: (..., n) -> (...).
-        twin: the same, written by hand in numpy, of one point.
         box: low and high of each variable.
         minimum: n -> the least value in the box.
         lowest: where a variable is at the minimum, if that is the same for all.
-        dimensions: those that it is defined in, of 2 and 5.
     """
 
     name: str
     surface: Surface
-    twin: Callable[[Array], float]
     box: tuple[float, float]
     minimum: Callable[[int], float]
     lowest: tuple[float, ...]
-    dimensions: tuple[int, ...] = (2, 5)
 
     def __str__(self) -> str:
         return self.name
@@ -61,17 +56,8 @@ def _ackley(x: Tensor) -> Tensor:
     return spread + ripple + (20 + np.e)
 
 
-def _ackley_twin(x: Array) -> float:
-    spread = -20 * np.exp(-0.2 * np.sqrt(np.mean(x**2)))
-    return cast(float, spread - np.exp(np.mean(np.cos(2 * np.pi * x))) + 20 + np.e)
-
-
 def _rastrigin(x: Tensor) -> Tensor:
     return (x * x - 10 * torch.cos(2 * torch.pi * x) + 10).sum(-1)
-
-
-def _rastrigin_twin(x: Array) -> float:
-    return cast(float, np.sum(x**2 - 10 * np.cos(2 * np.pi * x)) + 10 * x.size)
 
 
 def _eggholder(x: Tensor) -> Tensor:
@@ -79,48 +65,23 @@ def _eggholder(x: Tensor) -> Tensor:
     return -b * torch.sin((a / 2 + b).abs().sqrt()) - a * torch.sin((a - b).abs().sqrt())
 
 
-def _eggholder_twin(x: Array) -> float:
-    a, b = x[0], x[1] + 47
-    return cast(float, -b * np.sin(np.sqrt(abs(a / 2 + b))) - a * np.sin(np.sqrt(abs(a - b))))
-
-
 def _styblinski_tang(x: Tensor) -> Tensor:
     return (x**4 - 16 * x * x + 5 * x).sum(-1) / 2
 
 
-def _styblinski_tang_twin(x: Array) -> float:
-    return cast(float, np.sum(x**4 - 16 * x**2 + 5 * x) / 2)
-
-
-def _griewank(x: Tensor) -> Tensor:
-    scale = torch.arange(1, x.shape[-1] + 1, dtype=x.dtype).sqrt()
-    return (x * x).sum(-1) / 4000 - torch.cos(x / scale).prod(-1) + 1
-
-
-def _griewank_twin(x: Array) -> float:
-    scale = np.sqrt(np.arange(1, x.size + 1))
-    return cast(float, np.sum(x**2) / 4000 - np.prod(np.cos(x / scale)) + 1)
-
-
-ACKLEY = Landscape("ackley", _ackley, _ackley_twin, (-6.0, 5.0), lambda n: 0.0, (0.0,))
-RASTRIGIN = Landscape("rastrigin", _rastrigin, _rastrigin_twin, (-5.12, 4.3), lambda n: 0.0, (0.0,))
+ACKLEY = Landscape("ackley", _ackley, (-6.0, 5.0), lambda n: 0.0, (0.0,))
+RASTRIGIN = Landscape("rastrigin", _rastrigin, (-5.12, 4.3), lambda n: 0.0, (0.0,))
 EGGHOLDER = Landscape(
     "eggholder",
     _eggholder,
-    _eggholder_twin,
     (-512.0, 512.0),
     lambda n: -959.6406627208506,
     (512.0, 404.2318051137),
-    dimensions=(2,),
 )
 STYBLINSKI_TANG = Landscape(
     "styblinski-tang",
     _styblinski_tang,
-    _styblinski_tang_twin,
     (-5.0, 4.5),
     lambda n: -39.16616570377142 * n,
     (-2.903534027771177,),
 )
-GRIEWANK = Landscape("griewank", _griewank, _griewank_twin, (-12.0, 10.0), lambda n: 0.0, (0.0,))
-
-LANDSCAPES = (ACKLEY, RASTRIGIN, EGGHOLDER, STYBLINSKI_TANG, GRIEWANK)

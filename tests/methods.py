@@ -10,11 +10,17 @@ CURVATURE = ("Newton-CG", "trust-ncg", "trust-krylov", "trust-exact", "trust-con
 LOCAL = GRADIENT + GRADIENT_FREE
 ALL = LOCAL + CURVATURE
 
+# One of each way in which scipy's code calls ours: in Python, in C with the state of the run
+# inside, by gradients alone, without, by Hessians or their products; and whose callbacks differ.
+# What is promised whatever the method is tested on these; what each method promises is tested by
+# its contract, in test_method_contract.py.
+KINDS = ("L-BFGS-B", "TNC", "Nelder-Mead", "COBYLA", "COBYQA", "trust-exact", "trust-constr")
+
 # COBYLA and COBYQA take milliseconds of Python an evaluation; a path is long enough to
 # show a difference after so many.
 CAPPED: dict[str | None, dict[str, Any]] = {
     "COBYLA": {"maxiter": 150},
-    "COBYQA": {"maxfev": 100},
+    "COBYQA": {"maxfev": 60},
     "Powell": {"maxfev": 600},
     "Nelder-Mead": {"maxfev": 600},
 }

@@ -6,6 +6,10 @@ from typing import Any
 
 import scipy.optimize
 import threadpoolctl
+from instance import Instance
+
+from pytorch_minimize._methods import METHODS
+from pytorch_minimize._positive_definite import shift_to_positive_definite
 
 
 def minimize(fun: Any, x0: Any, **keywords: Any) -> Any:
@@ -22,3 +26,25 @@ def call(name: str, *args: Any, **keywords: Any) -> Any:
     libraries = [pool.filepath for pool in pools.lib_controllers if "scipy.libs" in pool.filepath]
     with pools.select(filepath=libraries).limit(limits=1):
         return getattr(scipy.optimize, name)(*args, **keywords)
+
+
+def path(instance: Instance, method: str | None = None, **keywords: Any) -> Any:
+    """scipy's own run on an instance's loss, with all the derivatives that the method can use."""
+    return minimize(
+        instance.fun, instance.x0, method=method, **(derivatives(instance, method) | keywords)
+    )
+
+
+def derivatives(instance: Instance, method: str | None) -> dict[str, Any]:
+    """The keywords of `minimize` that stand for what an optimizer takes from autograd."""
+    if method is None:
+        return {"jac": instance.jac}
+    row = METHODS[method.lower()]
+    given: dict[str, Any] = {"jac": instance.jac} if row.gradient else {}
+    if row.positive_definite:
+        hess = instance.converted.hess
+        return given | {"hess": lambda x: shift_to_positive_definite(hess(x))[0]}
+    if row.curvature:
+        name = row.curvature[0]
+        given[name] = getattr(instance.converted, name)
+    return given

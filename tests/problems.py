@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import sklearn.datasets
 import torch
-from instance import Array, Instance, join
+from instance import Instance, join
 from torch import Tensor, nn
 
 # By trust-exact and five Newton steps on Instance.fun, jac, hess.
@@ -19,20 +18,11 @@ NETWORK_MINIMUM = 0.0208974544053
 
 
 @dataclasses.dataclass(frozen=True)
-class Twin:
-    """A problem's value and gradient written by hand in numpy."""
-
-    fun: Callable[[Array], float]
-    jac: Callable[[Array], Array]
-
-
-@dataclasses.dataclass(frozen=True)
 class Problem:
     """A problem's name and how to make an instance of it in a dtype."""
 
     name: str
     make: Callable[[torch.dtype], Instance]
-    twin: Twin | None = None
 
     def __str__(self) -> str:
         return self.name
@@ -48,17 +38,6 @@ def rosenbrock(dtype: torch.dtype = torch.float64) -> Instance:
 
     start = ([[1.3, 0.7]], 0.8, [1.9, 1.2])
     return Instance([torch.tensor(t, dtype=dtype) for t in start], loss, 0.0)
-
-
-def _rosenbrock_fun(x: Array) -> float:
-    return float(sum(100 * (b - a * a) ** 2 + (1 - a) ** 2 for a, b in itertools.pairwise(x)))
-
-
-def _rosenbrock_jac(x: Array) -> Array:
-    valley, grad = x[1:] - x[:-1] ** 2, np.zeros_like(x)
-    grad[:-1] = -400 * x[:-1] * valley - 2 * (1 - x[:-1])
-    grad[1:] += 200 * valley
-    return grad
 
 
 # A quadratic (x - c)' Q D Q (x - c) / 2 with Q a reflection; condition number 1e4.
@@ -77,15 +56,6 @@ def quadratic(dtype: torch.dtype = torch.float64) -> Instance:
     return Instance([torch.zeros(2, 2, dtype=dtype), torch.ones(2, dtype=dtype)], loss, 0.0)
 
 
-def _quadratic_fun(x: Array) -> float:
-    return float(_D @ (_Q @ (x - _CENTRE)) ** 2) / 2
-
-
-def _quadratic_jac(x: Array) -> Array:
-    grad: Array = _Q @ (_D * (_Q @ (x - _CENTRE)))
-    return grad
-
-
 # Himmelblau: four minima; two 0-dim parameters.
 
 
@@ -95,15 +65,6 @@ def himmelblau(dtype: torch.dtype = torch.float64) -> Instance:
         return (x**2 + y - 11) ** 2 + (x + y**2 - 7) ** 2
 
     return Instance([torch.tensor(0.0, dtype=dtype), torch.tensor(1.0, dtype=dtype)], loss, 0.0)
-
-
-def _himmelblau_fun(x: Array) -> float:
-    return float((x[0] ** 2 + x[1] - 11) ** 2 + (x[0] + x[1] ** 2 - 7) ** 2)
-
-
-def _himmelblau_jac(x: Array) -> Array:
-    a, b = x[0] ** 2 + x[1] - 11, x[0] + x[1] ** 2 - 7
-    return np.array([4 * x[0] * a + 2 * b, 2 * a + 4 * x[1] * b])
 
 
 # Least squares in a matrix and a vector: |A X B + u - C|^2.
@@ -123,19 +84,6 @@ def matrix(dtype: torch.dtype = torch.float64) -> Instance:
     design = np.hstack([np.kron(_A, _B.T), np.tile(np.eye(5), (7, 1))])
     minimum = np.linalg.lstsq(design, _C.reshape(-1))[1].item()
     return Instance([torch.zeros(3, 2, dtype=dtype), torch.zeros(5, dtype=dtype)], loss, minimum)
-
-
-def _matrix_residual(x: Array) -> Array:
-    return _A @ x[:6].reshape(3, 2) @ _B + x[6:] - _C
-
-
-def _matrix_fun(x: Array) -> float:
-    return float((_matrix_residual(x) ** 2).sum())
-
-
-def _matrix_jac(x: Array) -> Array:
-    twice = 2 * _matrix_residual(x)
-    return np.concatenate([(_A.T @ twice @ _B.T).reshape(-1), twice.sum(0)])
 
 
 # A complex signal seen through a complex matrix: |F z - s|^2 + |z|^4 / 10; two reals an element.
@@ -189,10 +137,10 @@ def network(dtype: torch.dtype = torch.float64) -> Instance:
 
 
 PROBLEMS = (
-    Problem("rosenbrock", rosenbrock, Twin(_rosenbrock_fun, _rosenbrock_jac)),
-    Problem("quadratic", quadratic, Twin(_quadratic_fun, _quadratic_jac)),
-    Problem("himmelblau", himmelblau, Twin(_himmelblau_fun, _himmelblau_jac)),
-    Problem("matrix", matrix, Twin(_matrix_fun, _matrix_jac)),
+    Problem("rosenbrock", rosenbrock),
+    Problem("quadratic", quadratic),
+    Problem("himmelblau", himmelblau),
+    Problem("matrix", matrix),
     Problem("signal", signal),
     Problem("logistic", logistic),
     Problem("network", network),

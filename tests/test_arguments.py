@@ -11,10 +11,11 @@ import plain
 import pytest
 import scipy.optimize
 from instance import Array
-from methods import CAPPED, GRADIENT, GRADIENT_FREE, LOCAL, arguments
+from methods import CAPPED, GRADIENT_FREE, LOCAL, arguments
 from problems import himmelblau, rosenbrock
 from scipy.optimize import _cobyla_py, _cobyqa_py, _lbfgsb_py, _optimize, _slsqp_py, _tnc
 
+from pytorch_minimize._methods import METHODS, find_method
 from pytorch_minimize.optim import MinimizeWrapper
 
 
@@ -25,14 +26,10 @@ def result(minimizer_args: dict[str, Any]) -> Any:
     return optimizer.res
 
 
-@pytest.mark.parametrize("change", [str.lower, str.swapcase])
-@pytest.mark.parametrize("method", LOCAL)
-def test_names_in_any_case(method: str, change: Any) -> None:
-    options = {"maxiter": 20}
-    assert_equal(
-        result(arguments(change(method), options=options)),
-        result(arguments(method, options=options)),
-    )
+def test_names_in_any_case() -> None:
+    for name in (row.name for row in METHODS.values()):
+        assert find_method(name.lower()) is find_method(name.swapcase()) is find_method(name)
+    assert_equal(result({"method": "l-bfgs-b"}), result({"method": "L-BFGS-B"}))
 
 
 def assert_equal(ours: Any, other: Any) -> None:
@@ -84,13 +81,12 @@ def test_minimizer_args_must_be_a_mapping() -> None:
         MinimizeWrapper(rosenbrock().params, "BFGS")  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("method", LOCAL)
-def test_unknown_options_are_refused_by_name(method: str) -> None:
-    with pytest.raises(ValueError, match="learning_rate") as caught:
-        MinimizeWrapper(
-            rosenbrock().params, arguments(method, options={"learning_rate": 0.1, "disp": False})
-        )
-    assert method in str(caught.value)
+def test_unknown_options_are_refused_by_name() -> None:
+    for method in LOCAL:
+        options = {"learning_rate": 0.1, "disp": False}
+        with pytest.raises(ValueError, match="learning_rate") as caught:
+            MinimizeWrapper(rosenbrock().params, arguments(method, options=options))
+        assert method in str(caught.value)
 
 
 SIGNATURES = {
@@ -148,7 +144,7 @@ def test_a_name_and_its_alias_together_are_refused() -> None:
         MinimizeWrapper(rosenbrock().params, arguments("TNC", options={"maxfun": 5, "maxfev": 6}))
 
 
-@pytest.mark.parametrize("maxiter", [1, 3, 8])
+@pytest.mark.parametrize("maxiter", [1, 8])
 def test_tnc_takes_maxiter(maxiter: int) -> None:
     instance = rosenbrock()
     optimizer = MinimizeWrapper(instance.params, {"method": "TNC", "options": {"maxiter": maxiter}})
@@ -163,24 +159,19 @@ def test_tnc_with_room_to_spare_goes_its_own_way() -> None:
     assert_equal(result(arguments("TNC", options={"maxiter": 1000})), result(arguments("TNC")))
 
 
-@pytest.mark.parametrize("method", GRADIENT)
-def test_jac_may_be_true_or_absent(method: str) -> None:
-    assert_equal(result(arguments(method, jac=True)), result(arguments(method)))
-
-
-@pytest.mark.parametrize("method", GRADIENT_FREE)
-def test_jac_may_be_false_or_absent(method: str) -> None:
+@pytest.mark.parametrize(("method", "jac"), [("BFGS", True), ("Nelder-Mead", False)])
+def test_jac_may_be_said_or_absent(method: str, jac: bool) -> None:
     options = CAPPED.get(method, {})
     assert_equal(
-        result(arguments(method, jac=False, options=options)),
+        result(arguments(method, jac=jac, options=options)),
         result(arguments(method, options=options)),
     )
 
 
-@pytest.mark.parametrize("method", GRADIENT_FREE)
-def test_jac_true_is_refused_without_a_use_for_it(method: str) -> None:
-    with pytest.raises(ValueError, match=f"jac.*{method}|{method}.*jac"):
-        MinimizeWrapper(rosenbrock().params, arguments(method, jac=True))
+def test_jac_true_is_refused_without_a_use_for_it() -> None:
+    for method in GRADIENT_FREE:
+        with pytest.raises(ValueError, match=f"jac.*{method}|{method}.*jac"):
+            MinimizeWrapper(rosenbrock().params, arguments(method, jac=True))
 
 
 def test_no_wish_for_a_gradient_means_no_backward() -> None:
@@ -190,7 +181,7 @@ def test_no_wish_for_a_gradient_means_no_backward() -> None:
     assert optimizer.res.fun < 1e-8
 
 
-@pytest.mark.parametrize("method", LOCAL)
+@pytest.mark.parametrize("method", ["TNC", "L-BFGS-B", "COBYLA", "Powell"])
 def test_the_callers_dict_is_not_changed(method: str) -> None:
     alias = {"TNC": "maxiter", "L-BFGS-B": "maxfev"}.get(method, "maxiter")
     options = {"disp": False, alias: 9}

@@ -102,21 +102,14 @@ BAD_PARAMS: dict[str, tuple[Callable[[], list[Any]], type[Exception], str]] = {
 
 @complex32
 @pytest.mark.parametrize("case", BAD_PARAMS)
-def test_parameters_that_cannot_be_variables(bridge_class: type, case: str) -> None:
+def test_parameters_that_cannot_be_variables(case: str) -> None:
     make, error, message = BAD_PARAMS[case]
-    with pytest.raises(error, match=message):
-        bridge_class(make())
-
-
-@complex32
-@pytest.mark.parametrize("case", BAD_PARAMS)
-def test_both_bridges_use_the_same_words(case: str) -> None:
-    messages = []
+    words = set()
     for bridge_class in BRIDGES.values():
-        with pytest.raises((TypeError, ValueError)) as raised:
-            bridge_class(BAD_PARAMS[case][0]())
-        messages.append(str(raised.value))
-    assert messages[0] == messages[1]
+        with pytest.raises(error, match=message) as raised:
+            bridge_class(make())
+        words.add(str(raised.value))
+    assert len(words) == 1
 
 
 @pytest.mark.parametrize(
@@ -165,13 +158,13 @@ BAD_VECTORS = {
 }
 
 
-@pytest.mark.parametrize("case", BAD_VECTORS)
 @pytest.mark.parametrize("method", ["load_params", "load_grads", "unflatten"])
-def test_vectors_of_another_kind(bridge_class: type, method: str, case: str) -> None:
-    x, error, message = BAD_VECTORS[case]
+def test_vectors_of_another_kind(bridge_class: type, method: str) -> None:
     params = [torch.full((2,), 7.0), torch.full((3,), 7.0)]
-    with pytest.raises(error, match=r"x must be a float64 array of shape \(5,\), " + message):
-        getattr(bridge_class(params), method)(x)
+    bridge = bridge_class(params)
+    for x, error, message in BAD_VECTORS.values():
+        with pytest.raises(error, match=r"x must be a float64 array of shape \(5,\), " + message):
+            getattr(bridge, method)(x)
     assert torch.cat(params).tolist() == [7.0] * 5
     assert all(param.grad is None for param in params)
 
@@ -273,11 +266,11 @@ BAD_TENSORS: dict[str, tuple[Callable[[], list[Any]], type[Exception], str]] = {
 }
 
 
-@pytest.mark.parametrize("case", BAD_TENSORS)
-def test_tensors_that_do_not_fit(bridge_class: type, case: str) -> None:
-    make, error, message = BAD_TENSORS[case]
-    with pytest.raises(error, match=message):
-        bridge_class([torch.zeros(2), torch.zeros(2, 3)]).flatten(make())
+def test_tensors_that_do_not_fit(bridge_class: type) -> None:
+    bridge = bridge_class([torch.zeros(2), torch.zeros(2, 3)])
+    for make, error, message in BAD_TENSORS.values():
+        with pytest.raises(error, match=message):
+            bridge.flatten(make())
 
 
 def test_gradients_that_do_not_fit(bridge_class: type) -> None:

@@ -26,7 +26,7 @@ def parameter() -> Tensor:
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
-@pytest.mark.parametrize("method", CURVED)
+@pytest.mark.parametrize("method", ["trust-ncg", "trust-exact"])
 def test_a_model_fitted_inside_the_closure(method: str, strategy: Any) -> None:
     """The inner fit has leaves of its own, which its backward() must fill at every run."""
     x = parameter()
@@ -198,10 +198,10 @@ def test_scipys_threads_are_given_back_by_steps_in_two_threads() -> None:
 
 
 @pytest.mark.parametrize("jac", [False, "2-point"])
-@pytest.mark.parametrize("method", CURVED[:-1])
-def test_methods_that_need_a_gradient_refuse_to_go_without(method: str, jac: Any) -> None:
-    with pytest.raises(ValueError, match=rf"{method} needs a gradient"):
-        MinimizeWrapper([parameter()], {"method": method, "jac": jac})
+def test_methods_that_need_a_gradient_refuse_to_go_without(jac: Any) -> None:
+    for method in CURVED[:-1]:
+        with pytest.raises(ValueError, match=rf"{method} needs a gradient"):
+            MinimizeWrapper([parameter()], {"method": method, "jac": jac})
 
 
 def test_parameters_without_elements_are_refused() -> None:

@@ -9,13 +9,11 @@ import pytest
 import torch
 from curvature_cases import CASES, Case, mlp, seeded
 from instance import Instance
+from methods import KINDS
 from problems import PROBLEMS, Problem, rosenbrock
 from torch import Tensor, nn
 
-from pytorch_minimize._methods import METHODS
 from pytorch_minimize.optim import MinimizeWrapper
-
-METHOD_NAMES = tuple(method.name for method in METHODS.values())
 
 
 def run(instance: Instance, closure: Any, method: str = "trust-ncg", **settings: Any) -> Any:
@@ -39,7 +37,7 @@ def test_problems_pass(problem: Problem, dtype: torch.dtype) -> None:
     run(instance, instance.closure(1))
 
 
-@pytest.mark.parametrize("method", METHOD_NAMES)
+@pytest.mark.parametrize("method", KINDS)
 def test_the_run_is_the_same(method: str) -> None:
     """The check moves nothing and counts as no evaluation."""
     results = []

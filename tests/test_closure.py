@@ -10,7 +10,7 @@ import plain
 import pytest
 import torch
 from instance import Instance
-from methods import ALL, CAPPED, CURVATURE, GRADIENT, GRADIENT_FREE, arguments
+from methods import CAPPED, KINDS, arguments
 from problems import himmelblau, matrix, rosenbrock
 from torch import Tensor, nn
 
@@ -29,7 +29,7 @@ def expected(instance: Instance, method: str = "BFGS") -> Any:
     return plain.minimize(instance.fun, instance.x0, jac=instance.jac, method=method)
 
 
-@pytest.mark.parametrize("method", ALL)
+@pytest.mark.parametrize("method", KINDS)
 def test_a_float_may_be_returned(method: str) -> None:
     floats, tensors = himmelblau(), himmelblau()
     evaluate = floats.closure(1)
@@ -95,7 +95,7 @@ def test_grad_mode_is_as_before_after_an_exception() -> None:
         assert not torch.is_grad_enabled()
 
 
-@pytest.mark.parametrize("method", GRADIENT)
+@pytest.mark.parametrize("method", ["L-BFGS-B", "SLSQP", "trust-ncg"])
 def test_a_closure_need_not_zero_gradients(method: str) -> None:
     instance, clean = rosenbrock(), rosenbrock()
 
@@ -112,7 +112,7 @@ def test_a_closure_need_not_zero_gradients(method: str) -> None:
     assert np.array_equal(instance.grad, instance.jac(instance.x))
 
 
-@pytest.mark.parametrize("method", GRADIENT)
+@pytest.mark.parametrize("method", ["L-BFGS-B", "trust-ncg"])
 def test_old_gradients_do_not_leak_into_form_2(method: str) -> None:
     instance, clean = rosenbrock(), rosenbrock()
     for p in instance.params:
@@ -178,7 +178,7 @@ REFUSALS: dict[str, tuple[Callable[[Instance], Any], str]] = {
 }
 
 
-@pytest.mark.parametrize("method", [*GRADIENT, *CURVATURE])
+@pytest.mark.parametrize("method", ["TNC", "SLSQP", "trust-exact"])
 @pytest.mark.parametrize("case", REFUSALS)
 def test_refused_losses(case: str, method: str) -> None:
     make, message = REFUSALS[case]
@@ -191,7 +191,7 @@ def test_refused_losses(case: str, method: str) -> None:
     assert optimizer.res.success
 
 
-@pytest.mark.parametrize("method", GRADIENT_FREE)
+@pytest.mark.parametrize("method", ["Nelder-Mead", "COBYLA"])
 @pytest.mark.parametrize("case", ["vector", "complex", "nothing", "text"])
 def test_refused_losses_without_gradient(case: str, method: str) -> None:
     make, message = REFUSALS[case]

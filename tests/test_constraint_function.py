@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from constrained import HOCK_SCHITTKOWSKI, HS71, HS100, Constrained
 from instance import Array
 from scipy.optimize import NonlinearConstraint, OptimizeResult
-from torch import nn
+from torch import Tensor, nn
 
 from pytorch_minimize._constraint_function import ConstraintFunction
 from pytorch_minimize._methods import METHODS
@@ -42,14 +43,21 @@ def around(problem: Constrained, count: int) -> list[Array]:
     return [start + 0.3 * rng.standard_normal(start.size) for _ in range(count)]
 
 
+def weighted_hessian(problem: Constrained, x: Array, weights: Array) -> Array:
+    sum_of = lambda x: torch.tensor(weights) @ problem.c(x)  # noqa: E731
+    hessian: Tensor = torch.func.hessian(sum_of)(torch.tensor(x))
+    return hessian.numpy()
+
+
 @pytest.mark.parametrize("problem", HOCK_SCHITTKOWSKI, ids=str)
 def test_values_jacobians_and_hessian_products(problem: Constrained) -> None:
     def look(constraint: NonlinearConstraint) -> None:
         for x in around(problem, 3):
             assert np.allclose(constraint.fun(x), problem.values(x), rtol=1e-14)
-            assert np.allclose(constraint.jac(x), problem.jac(x), rtol=1e-12, atol=1e-12)
+            jacobian = torch.func.jacrev(problem.c)(torch.tensor(x))
+            assert np.allclose(constraint.jac(x), jacobian, rtol=1e-12, atol=1e-12)
             v = np.linspace(-1, 2, len(problem.lb))
-            hessian, expected = constraint.hess(x, v), problem.hess_of_constraints(x, v)
+            hessian, expected = constraint.hess(x, v), weighted_hessian(problem, x, v)
             for p in np.eye(x.size):
                 assert np.allclose(hessian @ p, expected @ p, rtol=1e-12, atol=1e-12)
             assert not (hessian @ np.zeros(x.size, dtype=np.int8)).any()
@@ -68,9 +76,9 @@ def test_a_hessian_is_of_its_point_after_the_parameters_moved() -> None:
         hessian = constraint.hess(live, v)
         live[:] = 0.0  # a solver may go on writing into its x
         constraint.fun(elsewhere)
-        assert np.allclose(hessian @ p, HS71.hess_of_constraints(x, v) @ p, rtol=1e-12)
+        assert np.allclose(hessian @ p, weighted_hessian(HS71, x, v) @ p, rtol=1e-12)
         other = constraint.hess(elsewhere, 2 * v)
-        expected = HS71.hess_of_constraints(elsewhere, 2 * v) @ p
+        expected = weighted_hessian(HS71, elsewhere, 2 * v) @ p
         assert np.allclose(other @ p, expected, rtol=1e-12)
 
     instance = HS71.make()

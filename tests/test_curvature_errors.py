@@ -23,7 +23,9 @@ from pytorch_minimize._threads import ScipyBlasThreads
 from pytorch_minimize.optim import MinimizeWrapper, NonfiniteError
 
 both = pytest.mark.parametrize("strategy", ["graph", "replay"])
-every_method = pytest.mark.parametrize("method", CURVATURE_METHODS)
+each_route = pytest.mark.parametrize(
+    ("method", "strategy"), [*((m, "graph") for m in CURVATURE_METHODS), ("trust-ncg", "replay")]
+)
 
 
 class Once(torch.autograd.Function):
@@ -99,9 +101,10 @@ if torch.__version__ < "2.14":  # there it has one
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-@both
 @pytest.mark.parametrize("name", OPERATORS)
-@pytest.mark.parametrize("method", ["trust-ncg", "trust-exact"])
+@pytest.mark.parametrize(
+    ("method", "strategy"), [("trust-ncg", "graph"), ("trust-exact", "replay")]
+)
 def test_no_double_backward_names_the_operator(method: str, name: str, strategy: Any) -> None:
     x = parameter(*np.linspace(0.1, 0.9, 8))
     optimizer = MinimizeWrapper([x], {"method": method}, curvature=strategy)
@@ -165,8 +168,7 @@ def barrier() -> Instance:
 
 
 @pytest.mark.filterwarnings("ignore:the closure gave:RuntimeWarning")
-@both
-@every_method
+@each_route
 def test_trial_points_that_are_not_finite(method: str, strategy: Any) -> None:
     instance = barrier()
     optimizer = MinimizeWrapper(instance.params, {"method": method}, curvature=strategy)
@@ -177,8 +179,7 @@ def test_trial_points_that_are_not_finite(method: str, strategy: Any) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:the closure gave:RuntimeWarning")
-@both
-@every_method
+@each_route
 def test_a_start_that_is_not_finite(method: str, strategy: Any) -> None:
     x = parameter(-1.0, -2.0)
     optimizer = MinimizeWrapper([x], {"method": method}, curvature=strategy)
@@ -187,8 +188,7 @@ def test_a_start_that_is_not_finite(method: str, strategy: Any) -> None:
     assert np.array_equal(optimizer.res.x, [-1.0, -2.0])
 
 
-@both
-@every_method
+@each_route
 def test_a_hessian_that_is_not_finite(method: str, strategy: Any) -> None:
     """|x|^1.5 has a slope at 0, and no curvature."""
     x = parameter(0.0, 1.0)

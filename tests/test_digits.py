@@ -9,8 +9,6 @@ import pytest
 import torch
 from example import load_example
 
-from pytorch_minimize._methods import METHODS
-
 
 @pytest.fixture(scope="module")
 def digits() -> ModuleType:
@@ -21,8 +19,8 @@ def digits() -> ModuleType:
 OPTIMUM = 0.259481026
 
 
-@pytest.mark.parametrize("method", [row.name for row in METHODS.values() if row.gradient])
-def test_every_gradient_method_finds_one_optimum(digits: ModuleType, method: str) -> None:
+@pytest.mark.parametrize("method", ["L-BFGS-B", "TNC", "trust-ncg"])
+def test_methods_of_each_kind_find_one_optimum(digits: ModuleType, method: str) -> None:
     data = digits.load("cpu", torch.float64, seed=0)
     model = digits.make_model("logistic", "cpu", torch.float64, seed=0)
     optimizer = digits.fit(model, data, method)

