@@ -15,7 +15,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # As many processes as there are cores, and a file's tests in one of them.
 PARALLEL := -n auto --maxprocesses 4 --dist loadfile
 
-.PHONY: demo demo-global demo-pinn test test-roundings bench lint sanitize cuda-check
+.PHONY: demo demo-global demo-pinn test test-roundings test-scipy bench lint sanitize cuda-check
 
 demo: $(VENV)/built
 	$(BIN)/python examples/digits.py
@@ -77,7 +77,7 @@ else
 	$(CUDA_PYTHON) -m pytest -q $(PARALLEL) $(CUDA_TESTS)
 endif
 
-$(CUDA_VENV)/set-up: constraints.txt constraints-cuda.txt pyproject.toml
+$(CUDA_VENV)/set-up: constraints.txt constraints-cuda.txt pyproject.toml setup.py
 	test -x $(CUDA_BIN)/python || $(PYTHON) -m venv $(CUDA_VENV)
 	sed '/^torch==/d' constraints.txt > $(CUDA_VENV)/constraints.txt
 	$(CUDA_PIP) torch numpy setuptools wheel ninja pybind11
@@ -96,21 +96,45 @@ $(CUDA_VENV)/built: $(CUDA_VENV)/set-up setup.py $(CSRC) $(wildcard pytorch_mini
 
 # torch comes first, because the package is built against the torch that is there. The
 # extension is left out here and compiled below, where only what has changed is.
-$(VENV)/set-up: constraints.txt pyproject.toml
+$(VENV)/set-up: constraints.txt pyproject.toml setup.py
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) torch numpy setuptools ninja pybind11
 	EXTENSION=0 $(PIP) --no-build-isolation -e '.[plot,examples,report,test,dev]'
 	touch $@
 
-# Packages to compare with, in an environment of their own that sees what $(VENV) has.
+# An environment that sees what $(VENV) has, behind what it gets itself.
 PURELIB := -c "import sysconfig; print(sysconfig.get_path('purelib'))"
+define layer
+$(BIN)/python -m venv --clear $(@D)
+echo "import site; site.addsitedir('$$($(BIN)/python $(PURELIB))')" \
+> "$$($(@D)/bin/python $(PURELIB))/base.pth"
+endef
+
+# Packages to compare with.
 $(BENCH)/set-up: $(VENV)/set-up bench/peers.txt
-	$(PYTHON) -m venv --clear $(BENCH)
-	echo "import site; site.addsitedir('$$($(BIN)/python $(PURELIB))')" \
-	> "$$($(BENCH)/bin/python $(PURELIB))/base.pth"
+	$(layer)
 	$(BENCH)/bin/python -m pip --disable-pip-version-check install -q -c constraints.txt -r bench/peers.txt
 	touch $@
 
 $(VENV)/built: $(VENV)/set-up setup.py $(CSRC)
 	TESTING=1 $(BIN)/python setup.py -q build_ext --inplace
+	touch $@
+
+# The whole suite on the last release of each scipy that is supported, with the newest numpy that
+# this scipy and this Python allow. Neither is pinned: what was released since is what it is for.
+SCIPYS := 1.15 1.16 1.17
+SCIPY_TESTS := $(SCIPYS:%=test-scipy-%)
+.PHONY: $(SCIPY_TESTS)
+
+test-scipy: $(SCIPY_TESTS)
+
+$(SCIPY_TESTS): test-scipy-%: .venv-scipy-%/set-up $(VENV)/built
+	.venv-scipy-$*/bin/python -c "import numpy, scipy; \
+	print('scipy', scipy.__version__, 'numpy', numpy.__version__); \
+	assert scipy.__version__.startswith('$*.')"
+	.venv-scipy-$*/bin/python -m pytest -q $(PARALLEL)
+
+$(SCIPYS:%=.venv-scipy-%/set-up): .venv-scipy-%/set-up: $(VENV)/set-up
+	$(layer)
+	$(@D)/bin/python -m pip --disable-pip-version-check install -q --upgrade 'scipy==$*.*' numpy
 	touch $@

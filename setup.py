@@ -1,4 +1,4 @@
-"""Builds the C++ extension; everything else about the package is in pyproject.toml.
+"""Builds the C++ extension, and says what the package requires; the rest is in pyproject.toml.
 
 DEBUG=1 builds with assertions and symbols, SANITIZE=1 with the address and undefined-behaviour
 sanitizers as well, EXTENSION=0 without the extension (then only PYTORCH_MINIMIZE_BRIDGE=python
@@ -9,6 +9,7 @@ is a card; USE_CUDA=0 leaves it out, and WERROR=1 refuses kernels that spill reg
 
 import os
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
@@ -22,6 +23,7 @@ from torch.utils.cpp_extension import (
 )
 
 CSRC = Path("csrc")
+EXTENSION = os.environ.get("EXTENSION") != "0"
 SANITIZE = os.environ.get("SANITIZE") == "1"
 DEBUG = os.environ.get("DEBUG") == "1" or SANITIZE
 CUDA = (
@@ -109,7 +111,26 @@ class Build(BuildExtension):
         self.build_temp = temp
 
 
+def torch_required() -> str:
+    """What the metadata being made says of torch.
+
+    An extension fits the torch it was built for and no other, so that a wheel with one requires
+    just that; an sdist, from which one is built for any, does not. The version is that of the
+    distribution, which is what installers compare; torch.__version__ may have a "+cu130" more.
+    """
+    of_a_wheel = not {"dist_info", "bdist_wheel", "editable_wheel"}.isdisjoint(sys.argv)
+    return f"torch=={version('torch')}" if of_a_wheel and EXTENSION else "torch>=2.10"
+
+
 setup(
-    ext_modules=[] if os.environ.get("EXTENSION") == "0" else extensions(),
+    install_requires=[
+        torch_required(),
+        "scipy>=1.15",
+        "numpy",
+        "threadpoolctl",
+        "tqdm",
+        "typing_extensions",
+    ],
+    ext_modules=extensions() if EXTENSION else [],
     cmdclass={"build_ext": Build},
 )

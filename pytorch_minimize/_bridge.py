@@ -27,6 +27,7 @@ from pytorch_minimize._python_bridge import (
     python_largest,
     python_same_values,
 )
+from pytorch_minimize._rebuild import how_to_rebuild
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -47,7 +48,6 @@ __all__ = [
 V = TypeVar("V", default=Vector)
 
 _VARIABLE = "PYTORCH_MINIMIZE_BRIDGE"
-_REBUILD = "pip install --no-build-isolation --no-deps --force-reinstall ."
 
 
 class Bridge(Protocol[V]):
@@ -133,13 +133,13 @@ def _load_extension() -> ModuleType:
     except ImportError as error:
         raise ImportError(
             "the C++ extension of pytorch_minimize is missing, or was built for another torch than "
-            f"{torch.__version__} ({error}). Build it, in the source directory: {_REBUILD}"
+            f"{torch.__version__} ({error}). Build it {how_to_rebuild()}"
         ) from error
     built_for = _C.build_info()["torch"]
     if built_for != torch.__version__:
         raise ImportError(
             f"the C++ extension of pytorch_minimize was built for torch {built_for}, but torch "
-            f"{torch.__version__} is running. Rebuild it, in the source directory: {_REBUILD}"
+            f"{torch.__version__} is running. Rebuild it {how_to_rebuild()}"
         )
     return _C
 

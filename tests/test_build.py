@@ -12,6 +12,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from pytorch_minimize import _C
+from pytorch_minimize._rebuild import how_to_rebuild
 
 CUDA = _C.build_info()["cuda"]
 SETUP = Path(__file__).parent.parent / "setup.py"
@@ -62,7 +63,7 @@ def test_a_build_for_another_torch_is_refused() -> None:
     message = result.stderr.splitlines()[-1]
     assert message.startswith("ImportError: ")
     assert f"was built for torch {torch.__version__}, but torch 2.0.1 is running" in message
-    assert message.endswith(REBUILD)
+    assert message.endswith(f" {how_to_rebuild()}")
 
 
 def test_a_missing_build_is_refused() -> None:
@@ -70,7 +71,7 @@ def test_a_missing_build_is_refused() -> None:
     assert result.returncode != 0
     message = result.stderr.splitlines()[-1]
     assert message.startswith("ImportError: the C++ extension of pytorch_minimize is missing")
-    assert message.endswith(REBUILD)
+    assert message.endswith(f" {how_to_rebuild()}")
 
 
 def test_a_build_without_cuda_refuses_its_tensors() -> None:
