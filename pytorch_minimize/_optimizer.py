@@ -51,7 +51,8 @@ class ScipyOptimizer(BoundedGroups):
         run_keywords: see :class:`Settings`.
 
     Attributes:
-        res: scipy's result of the last step, with ``nonfinite`` besides; None before.
+        res: scipy's result of the last step, with ``nonfinite`` and ``recovered`` besides; None
+            before.
         profile: where the time of the last step went.
         history: what each iteration came to, over all steps.
     """
@@ -229,7 +230,7 @@ class ScipyOptimizer(BoundedGroups):
         bridge = self._current_bridge()
         checkpoint = self._make_checkpoint()
         self._start_inside(bridge)
-        runner = ClosureRunner(closure, bridge)
+        runner = ClosureRunner(closure, bridge, self._settings.recover)
         objective = self._make_objective(runner)
         x0 = objective.x
         watch = Watch(objective, x0, self._arguments, self._settings, self.history, checkpoint)
