@@ -244,7 +244,8 @@ class ScipyOptimizer(BoundedGroups):
             if self._settings.check_closure:
                 curvature = objective.curvature if isinstance(objective, CurvedObjective) else None
                 self.profile.begin("closure")
-                check_closure(runner, self._arguments.gradient, curvature)
+                bounds = self._flat_bounds()
+                check_closure(runner, self._arguments.gradient, curvature, bounds)
                 self.profile.begin("solver")
             with objective.blas:
                 res = self._solve_or_stop(objective, watch, x0)

@@ -136,16 +136,6 @@ def test_a_product_whose_run_raises_is_no_product() -> None:
     np.testing.assert_allclose(res.x, 1 / 30, rtol=1e-4)
 
 
-def test_check_closure_takes_it_for_nan() -> None:
-    for beyond in (breaks_down, WITHOUT_GRAPH["NaN"]):
-        closure = Walled(beyond)
-        with torch.no_grad():
-            closure.x[0] = 1e-12  # no difference by a longer step has two ends
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)
-            run(closure, "trust-ncg", recover=LinAlgError, check_closure=True)
-
-
 @pytest.mark.parametrize("polish", [True, False])
 def test_a_population_goes_on_without_the_points_that_raise(polish: bool) -> None:
     """The others are found by halving; a run is that of losses of NaN."""
