@@ -22,6 +22,7 @@ from ._checkpoint import Checkpoint
 from ._closure import ClosureRunner, UserClosure
 from ._curved_objective import CurvedObjective, make_objective
 from ._feasibility import restrict
+from ._first_step import FirstStep
 from ._history import History
 from ._linear_operator import ClosureHessian
 from ._log import log_end, log_failure, log_start
@@ -75,6 +76,9 @@ class ScipyOptimizer(BoundedGroups):
         self.profile = Profile()
         self.history = History()
         super().__init__(params)
+        self._first_step: FirstStep | None = FirstStep(
+            param for group in self.param_groups for param in group["params"]
+        )
 
     @property
     def bridge(self) -> Bridge:
@@ -231,6 +235,7 @@ class ScipyOptimizer(BoundedGroups):
         checkpoint = self._make_checkpoint()
         self._start_inside(bridge)
         runner = ClosureRunner(closure, bridge, self._settings.recover)
+        self._watch_first_step(runner)
         objective = self._make_objective(runner)
         x0 = objective.x
         watch = Watch(objective, x0, self._arguments, self._settings, self.history, checkpoint)
@@ -275,6 +280,12 @@ class ScipyOptimizer(BoundedGroups):
             bridge.release()
         log_end(self._arguments, self.res, self.profile)
         return runner.loss_like.new_tensor(self.res.fun)
+
+    def _watch_first_step(self, runner: ClosureRunner) -> None:
+        if self._first_step is not None:
+            draws = not self._settings.check_closure  # which compares evaluations
+            self._first_step.watch(runner, draws=draws, gradients=self._arguments.gradient)
+            self._first_step = None
 
     def _make_objective(self, runner: ClosureRunner) -> Objective:
         return make_objective(runner, self._arguments, self._settings, self.profile)
@@ -363,6 +374,7 @@ class ScipyOptimizer(BoundedGroups):
         super().__setstate__(state)
         self.__dict__.setdefault("_bridge", None)
         self.__dict__.setdefault("_running", False)
+        self.__dict__.setdefault("_first_step", FirstStep([]))
         self.__dict__.setdefault("_objective", None)
 
     def __repr__(self) -> str:
