@@ -149,6 +149,8 @@ class Population:
         ValueError: they do not, or the losses have another shape than (S,).
     """
 
+    _raised = 0  # points of this call at which ``vectorized`` did
+
     def __init__(self, function: ScipyFunction, vectorized: VectorizedLoss, x0: Array) -> None:
         self._function = function
         self._objective = function.objective
@@ -160,15 +162,20 @@ class Population:
         points = np.array(columns.T, dtype=np.float64, order="C")
         if objective.before_evaluation is not None:
             objective.before_evaluation()
+        self._raised = 0
         with objective.users_code("closure", "vectorized"):
             values = self._losses(points)
+        objective.expect_recovered(self._raised)
         objective.profile.count("points", len(points))
         return self._function.many(points, values)
 
     def _losses(self, points: Array) -> Array:
         stacked = stack_parameters(points, self._objective.bridge.params)
-        with torch.no_grad():
-            losses: Any = self._vectorized(stacked)
+        try:
+            with torch.no_grad():
+                losses: Any = self._vectorized(stacked)
+        except self._objective.recover:
+            return self._halved(points)
         if not isinstance(losses, Tensor) or losses.shape != (len(points),):
             got = tuple(losses.shape) if isinstance(losses, Tensor) else type(losses).__name__
             raise ValueError(
@@ -176,6 +183,13 @@ class Population:
                 f"point; got {got}"
             )
         return losses.detach().to("cpu", torch.float64).numpy().copy()
+
+    def _halved(self, points: Array) -> Array:
+        """The losses where ``vectorized`` raises for some of the points; NaN for these."""
+        if len(points) == 1:
+            self._raised += 1
+            return np.array([math.nan])
+        return np.concatenate([self._losses(half) for half in np.array_split(points, 2)])
 
     def _check(self, x0: Array) -> None:
         """A loss that means something else, or parameters in another order, show here."""

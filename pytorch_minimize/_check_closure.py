@@ -1,30 +1,40 @@
-"""Whether a closure is a function, and its curvature the derivative of its gradient."""
+"""Whether a closure is a function, its gradient that of the loss, and its curvature that of it."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
+from scipy.optimize import Bounds
 
 from ._bridge import coarsest_eps
 from ._closure import ClosureRunner, read_loss
 from ._curvature import Curvature
+from ._directional import Verdicts, contradictions, verdicts
 from ._objective import Array
+from ._trial import Trial
 
 __all__ = ["check_closure"]
 
 
-def check_closure(runner: ClosureRunner, gradient: bool, curvature: Curvature | None) -> None:
-    """Compare two evaluations at the current parameters, and H d with a difference of gradients.
+def check_closure(
+    runner: ClosureRunner, gradient: bool, curvature: Curvature | None, bounds: Bounds | None = None
+) -> None:
+    """Compare what the closure gives at the current parameters with what it gives around them.
 
-    With eps of the coarsest dtype, evaluations must agree to sqrt(eps) and products to
-    eps ** (1/5), relative to their norms. Costs two runs of the closure, and three more and a
-    product with ``curvature``. The parameters are as before afterwards, whatever happens.
+    Two evaluations there with each other, the gradient with differences of the loss along a few
+    directions, and H d with a difference of gradients. With eps of the coarsest dtype, evaluations
+    must agree to sqrt(eps), differences and products to eps ** (1/5), relative to their norms.
+
+    Costs two runs of the closure, some eight more with ``gradient``, and three and a product with
+    ``curvature``. The parameters are as before afterwards, whatever happens.
 
     Args:
         runner: runs the closure.
-        gradient: compare gradients as well as values.
+        gradient: check gradients as well as values.
         curvature: of the same closure; None where the method uses none.
+        bounds: which the differences shall not leave.
 
     Raises:
         RuntimeError: they do not agree; says which and by how much.
@@ -47,9 +57,10 @@ def check_closure(runner: ClosureRunner, gradient: bool, curvature: Curvature | 
                 f"check_closure: two evaluations at the same parameters gave gradients that differ "
                 f"by {share:.2g} of their norm. {_RANDOM}"
             )
+        _check_gradient(runner, value, grad, bounds)
     if curvature is not None:
         noise += 10 * eps * float(np.linalg.norm(grad))
-        _check_product(runner, curvature, eps, noise)
+        _check_product(runner, curvature, bounds, eps, noise)
 
 
 _RANDOM = (
@@ -58,7 +69,70 @@ _RANDOM = (
 )
 
 
-def _check_product(runner: ClosureRunner, curvature: Curvature, eps: float, noise: float) -> None:
+def _check_gradient(
+    runner: ClosureRunner, value: float, grad: Array, bounds: Bounds | None
+) -> None:
+    x = runner.bridge.flatten_params()
+    try:
+        found, grad = verdicts(runner, value, grad, bounds)
+    finally:
+        runner.bridge.load_params(x)
+    for trial in contradictions(found):
+        raise RuntimeError(
+            f"check_closure: where the gradients that the closure leaves predict that its loss "
+            f"changes by {trial.predicted:.3g}, it changes by {trial.change:.3g}. "
+            f"{_cause(found, grad)}"
+        )
+
+
+def _cause(found: Verdicts, grad: Array) -> str:
+    """What is most likely wrong with a gradient that is contradicted."""
+    if isinstance(found.get("zero"), Trial) or not grad.any():
+        return (
+            f"The gradient is zero in {np.count_nonzero(grad == 0.0)} of {grad.size} variables, "
+            f"though the loss changes with them: it was set to zero after backward() or by a hook, "
+            f"or they were detached on the way to the loss."
+        )
+    factor = None if True in found.values() else _common_factor(contradictions(found))
+    if factor is not None and 0.0 < factor < 1.0:
+        return (
+            f"The gradient has the loss's direction and is {factor:.3g} times as long: it was "
+            f"clipped, as by clip_grad_norm_, or is that of the loss times a factor. Leave it as "
+            f"backward() makes it; solvers choose their steps themselves."
+        )
+    if factor is not None:
+        scaler = "a GradScaler, which solvers have no use for, or by " if factor > 1.0 else ""
+        return (
+            f"The gradient is {factor:.4g} times that of the loss: by {scaler}a factor on what "
+            f"backward() is called on. Return the very loss that it is called on, or the sum of "
+            f"all that it is called on."
+        )
+    if np.count_nonzero(np.abs(grad) == np.abs(grad).max()) > 1:
+        return (
+            "Several elements of the gradient are equally large, and none is larger: it was "
+            "clipped, as by clip_grad_value_. Leave it as backward() makes it."
+        )
+    return (
+        "The gradient is of another function: backward() was called on something else than the "
+        "loss that is returned, or a part of this was detached, or left out of backward()."
+    )
+
+
+def _common_factor(found: Sequence[Trial]) -> float | None:
+    """The number which, times the loss's gradient, is what the closure leaves; None if none is."""
+    if found[0].change == 0.0:
+        return None
+    factor = found[0].predicted / found[0].change
+    alike = all(
+        abs(factor * trial.change - trial.predicted) <= 0.1 * abs(trial.predicted)
+        for trial in found
+    )
+    return factor if alike else None
+
+
+def _check_product(
+    runner: ClosureRunner, curvature: Curvature, bounds: Bounds | None, eps: float, noise: float
+) -> None:
     bridge = runner.bridge
     x = bridge.flatten_params()
     length = eps ** (1 / 3) * max(1.0, float(np.sqrt(np.mean(x**2))))
@@ -66,7 +140,7 @@ def _check_product(runner: ClosureRunner, curvature: Curvature, eps: float, nois
     try:
         ends = []
         for end in (x + direction, x - direction):
-            bridge.load_params(end)
+            bridge.load_params(end if bounds is None else np.clip(end, bounds.lb, bounds.ub))
             # What is loaded is rounded to the parameters' dtype.
             ends.append((bridge.flatten_params(), _evaluate(runner, True)[1]))
     finally:
@@ -91,11 +165,18 @@ def _evaluate(runner: ClosureRunner, gradient: bool) -> tuple[float, Array]:
     if not gradient:
         return runner.value(), np.empty(0)
     value = read_loss(runner.value_and_gradient())
-    return value, runner.bridge.flatten_grads()
+    grad = runner.bridge.flatten_grads()
+    if not math.isfinite(value) and not runner.bridge.has_grads():
+        grad.fill(math.nan)
+    return value, grad
 
 
 def _disagreement(first: Array, second: Array, noise: float) -> float:
     """|first - second| as a share of the larger norm, what rounding may do left out; 0 for NaN."""
-    excess = float(np.linalg.norm(first - second)) - noise
+    largest = max(float(np.abs(v).max(initial=0.0)) for v in (first, second))
+    if not 0.0 < largest < math.inf:
+        return 0.0
+    first, second = first / largest, second / largest  # whose squares are numbers
+    excess = float(np.linalg.norm(first - second)) - noise / largest
     scale = max(float(np.linalg.norm(first)), float(np.linalg.norm(second)))
-    return excess / scale if excess > 0.0 and math.isfinite(scale) else 0.0
+    return excess / scale if excess > 0.0 else 0.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from numbers import Real
@@ -16,30 +17,15 @@ from torch.overrides import TorchFunctionMode
 from ._bridge import Bridge, same_values
 from ._capture import Backward, capturing, plain_backward
 from ._fixed_gradients import MARKS, FixedGradients
+from ._loss import Loss, NoGraphError, foreign_graph, go_through, read_loss, require_captured
 
 __all__ = ["ClosureRunner", "Loss", "NoGraphError", "UserClosure", "read_loss"]
 
 UserClosure = Callable[[], Any]
 
-Loss = float | Tensor
-"""A loss; a tensor, without a graph, where to read it would be to wait for its device."""
-
-
-def read_loss(loss: Loss) -> float:
-    """The loss as a number, once its device has computed it."""
-    return float(loss.item()) if isinstance(loss, Tensor) else loss
-
 
 def _is_on_host(loss: Tensor) -> bool:
     return loss.is_cpu
-
-
-class NoGraphError(RuntimeError):
-    """A gradient is needed, but the loss does not depend on the parameters through a graph."""
-
-
-# torch's own words where a loss is the fixed one of a captured graph.
-_SPENT = "backward through the graph a second time"
 
 
 class _SeesAutograd(TorchFunctionMode):
@@ -73,21 +59,36 @@ class ClosureRunner:
     gradient tensors that were in ``.grad`` when it was captured: these are set to zero where others
     are cleared.
 
+    A loss that is not finite needs no graph. Where it has none it comes back as a float, and no
+    parameter has a gradient then.
+
     Args:
         closure: the user's.
         bridge: of the parameters that are optimised; their ``.grad`` is cleared before each run,
             so that nothing of an earlier one leaks in.
+        recover: exceptions of the closure that stand for a loss of NaN.
         records_graph: whether :meth:`value` lets a closure record a graph that it may not need.
             Solvers that sample a great many points set it to False.
+        on_gradient: called once, at the first gradient that is not of a replayed graph.
+
+    Attributes:
+        recovered: how many losses of NaN that are still to be counted stand for an exception.
+        recovered_from: the last of these, in words.
     """
 
     closure: UserClosure
     bridge: Bridge
+    recover: tuple[type[Exception], ...] = ()
     records_graph: bool = True
+    on_gradient: Callable[[], None] | None = None
+    recovered: int = 0
+    recovered_from: str = ""
     loss_like: Tensor = field(default_factory=lambda: torch.empty((), dtype=torch.float64))
     _differentiates: bool | None = None
+    _before: FixedGradients | None = None  # from before the first run
     _fixed: FixedGradients | None = None
     _has_run: bool = False
+    _reaches: bool = False  # whether the loss was seen to depend on the parameters
 
     def value(self) -> float:
         """The loss; for solvers that ask for no gradient."""
@@ -95,7 +96,7 @@ class ClosureRunner:
         if not self.records_graph:
             return self._value_without_graph()
         with _recording():
-            return read_loss(self._checked(self.closure()))
+            return read_loss(self._checked(self._called()))
 
     def _value_without_graph(self) -> float:
         """The loss, without a graph unless the first run shows that the closure differentiates.
@@ -104,34 +105,59 @@ class ClosureRunner:
         """
         if self._differentiates is None:
             with torch.enable_grad(), _SeesAutograd() as seen:
-                value = read_loss(self._checked(self.closure()))
-            self._differentiates = seen.autograd or self.bridge.has_grads()
+                value = read_loss(self._checked(self._called()))
+            if seen.autograd or self.bridge.has_grads():
+                self._differentiates = True
+            elif math.isfinite(value):  # else it may have ended before it came to that
+                self._differentiates = False
             return value
         with torch.set_grad_enabled(self._differentiates):
-            return read_loss(self._checked(self.closure()))
+            return read_loss(self._checked(self._called()))
 
     def value_and_gradient(self) -> Loss:
         """The loss, and the gradient in the parameters' ``.grad``."""
-        # Only until the first run has shown that it makes gradients of its own.
-        before = None if self._has_run else FixedGradients.of(self.bridge)
+        if not self._has_run:
+            self._before, self._has_run = FixedGradients.of(self.bridge), True
         self._start()
         with _recording():
-            loss = self.closure()
+            loss = self._called()
             value = self._checked(loss)
-            if not self.bridge.has_grads():
-                value = self._differentiated(loss, value, before)
-        self._has_run = True
-        return value
+            if self.bridge.has_grads():
+                self._reach()
+                return value
+            try:
+                return self._differentiated(loss, value, lambda: loss.backward())
+            except NoGraphError:
+                filled = None if self._before is None else self._value_if_filled(self._before)
+                if filled is None:
+                    raise
+                return filled
 
-    def _differentiated(self, loss: Any, value: Loss, before: FixedGradients | None) -> Loss:
+    def _differentiated(self, loss: Any, value: Loss, backward: Callable[[], None]) -> Loss:
+        """The loss, of which ``backward`` fills the gradients; a float where it fills none.
+
+        Raises:
+            NoGraphError: it is finite, and has no graph, or one that reaches no parameter. Once it
+                was seen to depend on them it may have no slope somewhere, as on a plateau.
+        """
         try:
-            self._go_through(loss, lambda: loss.backward())
+            go_through(loss, backward)
         except NoGraphError:
-            filled = None if before is None else self._value_if_filled(before)
-            if filled is None:
+            number = read_loss(value)
+            if math.isfinite(number):
                 raise
-            return filled
-        return value
+            return number
+        except self.recover as error:
+            return self._recovered(error)
+        if self._reaches:
+            return value
+        if self.bridge.has_grads():
+            self._reach()
+            return value
+        number = read_loss(value)
+        if math.isfinite(number):
+            raise foreign_graph()
+        return number
 
     def _value_if_filled(self, before: FixedGradients) -> Loss | None:
         """Run the closure again: the loss if it fills the gradients of before where they are.
@@ -143,7 +169,7 @@ class ClosureRunner:
             attached = self.bridge.flatten_grads()
             value = self._checked(self.closure())
             if not same_values(attached, self.bridge.flatten_grads()):
-                self._fixed = before
+                self._fixed, self._before, self._reaches = before, None, True
                 return value
         self.bridge.clear_grads()
         return None
@@ -170,13 +196,14 @@ class ClosureRunner:
         self._start()
         with torch.enable_grad():
             with capturing(noting):
-                loss = self.closure()
+                loss = self._called()
             value = self._checked(loss)
-            if self.bridge.has_grads():
-                self._require_captured(heard)
-            else:
+            if not self.bridge.has_grads():
                 # backward() was not called, or on something else than the loss.
-                self._go_through(loss, lambda: listener(Backward((loss,), (None,))))
+                whole = Backward((loss,), (None,))
+                return self._differentiated(loss, value, lambda: listener(whole))
+            require_captured(heard)
+            self._reach()
         return value
 
     def clear_grads(self) -> None:
@@ -186,8 +213,30 @@ class ClosureRunner:
         else:
             self._fixed.attach()
 
+    def _called(self) -> Any:
+        """What the closure returns; NaN where it raises what stands for that."""
+        try:
+            return self.closure()
+        except self.recover as error:
+            return self._recovered(error)
+
+    def _recovered(self, error: Exception) -> float:
+        self.recovered = 1
+        self.recovered_from = f"{type(error).__name__}: {error}"  # no more, since it holds frames
+        self.clear_grads()  # what there is belongs to a part of the loss
+        return math.nan
+
+    def _reach(self) -> None:
+        """The loss depends on the parameters, and its gradients are made anew by each run."""
+        if self._reaches:
+            return
+        self._reaches, self._before = True, None
+        if self.on_gradient is not None:
+            self.on_gradient()
+
     def _start(self) -> None:
         """Nothing of an earlier run leaks into this one."""
+        self.recovered = 0
         self.clear_grads()
         # Under autocast torch keeps casts of the parameters, which were written to meanwhile.
         torch.clear_autocast_cache()
@@ -219,36 +268,3 @@ class ClosureRunner:
                 f"example loss.abs() or loss.real."
             )
         self.loss_like = torch.empty((), dtype=loss.dtype, device=loss.device)
-
-    @staticmethod
-    def _require_captured(heard: bool) -> None:
-        if not heard:
-            raise RuntimeError(
-                "the closure filled the gradients without a backward() call that could be "
-                "captured, so there is no graph to take curvature from. Call loss.backward() or "
-                "torch.autograd.backward(...), or return the loss without calling either."
-            )
-
-    @staticmethod
-    def _go_through(loss: Any, backward: Callable[[], None]) -> None:
-        """Call ``backward``; NoGraphError where the loss has no graph, or none that is left."""
-        if not isinstance(loss, Tensor):
-            raise _no_graph(f"a {type(loss).__name__}")
-        if not loss.requires_grad:
-            raise _no_graph("a tensor that requires no grad")
-        try:
-            backward()
-        except RuntimeError as error:
-            if _SPENT not in str(error):
-                raise
-            raise _no_graph("a loss whose graph was gone through already") from error
-
-
-def _no_graph(returned: str) -> NoGraphError:
-    return NoGraphError(
-        f"the method needs a gradient, but the closure called no backward() that reached a "
-        f"parameter and returned {returned}. Return a loss that depends on the parameters "
-        f"(no .item(), .detach() or no_grad on the way), or use a gradient-free method such as "
-        f"Nelder-Mead. If the closure replays a captured graph, use a method without Hessians, and "
-        f"let .grad be the tensors that the graph fills when step() begins."
-    )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ._capture import Backward, backward_elsewhere
 from ._closure import ClosureRunner, Loss
@@ -149,8 +151,7 @@ class ReplayCurvature(_ClosureCurvature):
             np.add(total, part, out=total)
             finite = finite and part_is_finite
 
-        self._for_each_backward(take)
-        return total, finite
+        return total, self._for_each_backward(take) and finite
 
     def products(self, rows: RowSource, count: int) -> tuple[Array, bool]:
         out = np.zeros((count, self._runner.bridge.numel))
@@ -160,13 +161,13 @@ class ReplayCurvature(_ClosureCurvature):
             nonlocal finite
             finite = self._double_backward.add_products(operator, rows, out) and finite
 
-        self._for_each_backward(take)
-        return out, finite
+        return out, self._for_each_backward(take) and finite
 
     def drop(self) -> None:
         self._has_gradient, self.value = False, None
 
-    def _for_each_backward(self, take: Callable[[HessianOperator], None]) -> None:
+    def _for_each_backward(self, take: Callable[[HessianOperator], None]) -> bool:
+        """Run the closure; whether it came to its end, with a loss that has a gradient."""
         bridge = self._runner.bridge
         verify = self._has_gradient and not self._is_verified
         captured = CapturedGradient(bridge)
@@ -185,7 +186,7 @@ class ReplayCurvature(_ClosureCurvature):
         if not self._has_gradient:
             self.value = self._replay(differentiate)
             self._has_gradient = True
-            return
+            return _may_have_gradient(self.value)
         # While the closure runs ``.grad`` is what backward() would have left, since closures may
         # look at it; afterwards it is again what the evaluation left.
         params = bridge.params
@@ -193,13 +194,21 @@ class ReplayCurvature(_ClosureCurvature):
         if verify:
             evaluated = bridge.flatten_grads()
         try:
-            self._replay(differentiate)
+            value = self._replay(differentiate)
         finally:
             for param, grad in zip(params, grads, strict=True):
                 param.grad = grad
+        if not _may_have_gradient(value):
+            return False
         if verify:
             captured.require(evaluated)
             self._is_verified = True
+        return True
+
+
+def _may_have_gradient(loss: Loss) -> bool:
+    """Whether a loss is not one that came back as a float because it has no gradient."""
+    return isinstance(loss, Tensor) or math.isfinite(loss)
 
 
 def make_curvature(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.sparse.linalg import LinearOperator
 
 from ._bridge import Bridge
-from ._closure import ClosureRunner
+from ._closure import ClosureRunner, read_loss
 from ._curvature import Curvature, make_curvature
 from ._profile import Profile
 from ._settings import Settings
@@ -40,7 +41,12 @@ class ClosureHessian(LinearOperator):  # type: ignore[misc]
         self._curvature = curvature
         self._versions = self._current_versions()
         with torch.inference_mode(False):
-            curvature.evaluate()
+            loss = read_loss(curvature.evaluate())
+        if not math.isfinite(loss) and not bridge.has_grads():
+            raise RuntimeError(
+                f"hessian: the closure's loss is {loss} here, and has no gradient. Set the "
+                f"parameters to a point where the loss is finite."
+            )
 
     @classmethod
     def of(cls, runner: ClosureRunner, settings: Settings) -> ClosureHessian:

@@ -95,6 +95,7 @@ class Objective:
             magnitude, among those that were finite.
         evaluations: closure runs so far, curvature aside.
         nonfinite: how many of them were not finite.
+        recovered: how many of these stand for an exception that the closure may raise.
         error: what the closure raised, in case that the solver keeps it to itself.
         before_evaluation: called before each run of the closure; may raise to end the run.
         on_nan_point: called where the loss is not finite because the solver's x is not; may raise.
@@ -129,7 +130,7 @@ class Objective:
         self.level, self.worst, self.largest = -math.inf, -math.inf, 0.0
         self._marks = (0, 0)  # nonfinite at the last two iterates
         self.evaluations = 0
-        self.nonfinite = 0
+        self.nonfinite = self.recovered = 0
         self.error: BaseException | None = None
         self.before_evaluation: Callable[[], None] | None = None
         self.on_nan_point: Callable[[], None] | None = None
@@ -310,6 +311,20 @@ class Objective:
         """No gradient of any point is left in ``.grad``."""
         self._runner.clear_grads()
 
+    @property
+    def recover(self) -> tuple[type[Exception], ...]:
+        """Exceptions that stand for a loss of NaN."""
+        return self._runner.recover
+
+    @property
+    def recovered_from(self) -> str:
+        """The last of them, in words."""
+        return self._runner.recovered_from
+
+    def expect_recovered(self, count: int) -> None:
+        """So many of the losses that are filed next stand for exceptions."""
+        self._runner.recovered = count
+
     def _restore_grads(self) -> None:
         """Undo what was added to the gradients, or dropped; curvature is not of such ones."""
         known = self._here.gradient if self._here is not None else None
@@ -416,12 +431,16 @@ class Objective:
 
     def _note_nonfinite(self, what: str, answer: str) -> None:
         self.nonfinite += 1
+        if self._runner.recovered:
+            self._runner.recovered -= 1
+            self.recovered += 1
+            return
         if self._on_nonfinite == "raise":
             raise NonfiniteError(
                 f"the closure gave {what}. The parameters are set to the best point seen; "
                 f"nonfinite='recover' would have gone on."
             )
-        if self.nonfinite == 1:
+        if self.nonfinite - self.recovered == 1:
             warnings.warn(
                 f"the closure gave {what}; the solver is told {answer}, and res.nonfinite counts "
                 f"how often. nonfinite='raise' stops instead.",

@@ -20,6 +20,7 @@ from ._checkpoint import Checkpoint, check_path
 from ._closure import ClosureRunner, UserClosure
 from ._curved_objective import CurvedObjective, make_objective
 from ._feasibility import restrict
+from ._first_step import FirstStep
 from ._history import History
 from ._linear_operator import ClosureHessian
 from ._log import log_end, log_failure, log_start
@@ -50,7 +51,8 @@ class ScipyOptimizer(Resumable):
         run_keywords: see :class:`Settings`.
 
     Attributes:
-        res: scipy's result of the last step, with ``nonfinite`` besides; None before.
+        res: scipy's result of the last step, with ``nonfinite`` and ``recovered`` besides; None
+            before.
         profile: where the time of the last step went.
         history: what each iteration came to, over all steps.
     """
@@ -77,6 +79,9 @@ class ScipyOptimizer(Resumable):
         self.profile = Profile()
         self.history = History()
         super().__init__(params)
+        self._first_step: FirstStep | None = FirstStep(
+            param for group in self.param_groups for param in group["params"]
+        )
 
     @property
     def bridge(self) -> Bridge:
@@ -155,7 +160,8 @@ class ScipyOptimizer(Resumable):
         bridge = self._current_bridge()
         checkpoint = self._make_checkpoint()
         self._start_inside(bridge)
-        runner = ClosureRunner(closure, bridge)
+        runner = ClosureRunner(closure, bridge, self._settings.recover)
+        self._watch_first_step(runner)
         objective = self._make_objective(runner)
         function = ScipyFunction(objective)
         x0 = objective.x
@@ -170,7 +176,8 @@ class ScipyOptimizer(Resumable):
             if self._settings.check_closure:
                 curvature = objective.curvature if isinstance(objective, CurvedObjective) else None
                 self.profile.begin("closure")
-                check_closure(runner, self._arguments.gradient, curvature)
+                bounds = self._flat_bounds()
+                check_closure(runner, self._arguments.gradient, curvature, bounds)
                 self.profile.begin("solver")
             with objective.blas:
                 res = self._solve_or_stop(function, watch, x0)
@@ -201,6 +208,12 @@ class ScipyOptimizer(Resumable):
             self._best = self._best_of(objective)
         log_end(self._arguments, self.res, self.profile)
         return runner.loss_like.new_tensor(self.res.fun)
+
+    def _watch_first_step(self, runner: ClosureRunner) -> None:
+        if self._first_step is not None:
+            draws = not self._settings.check_closure  # which compares evaluations
+            self._first_step.watch(runner, draws=draws, gradients=self._arguments.gradient)
+            self._first_step = None
 
     def _make_objective(self, runner: ClosureRunner) -> Objective:
         return make_objective(runner, self._arguments, self._settings, self.profile)
@@ -304,6 +317,7 @@ class ScipyOptimizer(Resumable):
         for name in ("_bridge", "_objective", "_best", "_inverse"):
             self.__dict__.setdefault(name, None)
         self.__dict__.setdefault("_running", False)
+        self.__dict__.setdefault("_first_step", FirstStep([]))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(method={self._arguments.name})\n{super().__repr__()}"

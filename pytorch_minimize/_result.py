@@ -43,7 +43,10 @@ def finish(
         for name in arguments.result_fields:
             res.setdefault(name, _unknown(name, function))
     function.scrub(res)
-    res.nonfinite = objective.nonfinite
+    res.nonfinite = objective.nonfinite - objective.recovered
+    res.recovered = objective.recovered
+    if objective.recovered and not math.isfinite(res.fun):
+        res.message += f" The closure raised {objective.recovered_from}"
     if arguments.curvature and arguments.row is not None and arguments.row.positive_definite:
         res.hess_shifts = objective.profile.counts.get("shift", 0)
     if res.get("success") and same_values(x, x0) and not arguments.keywords["constraints"]:

@@ -21,6 +21,7 @@ class RunKeywords(TypedDict, total=False):
 
     scipy_blas_threads: int | None
     nonfinite: OnNonfinite
+    recover: type[Exception] | tuple[type[Exception], ...]
     progress: bool
     timeout: float | None
     max_evaluations: int | None
@@ -42,6 +43,11 @@ class Settings:
         nonfinite: "recover" answers a loss or gradient with NaN or infinity so that the solver
             steps back, counts it in ``res.nonfinite`` and warns once; "raise" stops with
             :class:`NonfiniteError`.
+        recover: exceptions of the closure that mean the same as a loss of NaN, a class or a tuple
+            of classes: ``torch.linalg.LinAlgError`` where a Cholesky factorisation may fail. They
+            were announced: they are counted in ``res.recovered``, not in ``res.nonfinite``, are
+            not warned of, and do not become errors by ``nonfinite="raise"``. Constraints and
+            callbacks may not raise them.
         progress: show a tqdm bar.
         timeout: seconds after which a step ends with the best point seen; looked at before each
             evaluation of the closure but the first, never inside one.
@@ -67,6 +73,7 @@ class Settings:
 
     scipy_blas_threads: int | None = 1
     nonfinite: OnNonfinite = "recover"
+    recover: tuple[type[Exception], ...] = ()
     progress: bool = False
     timeout: float | None = None
     max_evaluations: int | None = None
@@ -89,7 +96,10 @@ class Settings:
         unknown = sorted(set(keywords) - set(known))
         if unknown:
             raise TypeError(f"expected keyword arguments among {', '.join(known)}; got {unknown}")
-        settings = cls(**keywords)
+        given = dict(keywords)
+        if isinstance(given.get("recover"), type):
+            given["recover"] = (given["recover"],)
+        settings = cls(**given)
         for name, (accepts, expected) in _CHECKS.items():
             value = getattr(settings, name)
             if not accepts(value):
@@ -97,8 +107,9 @@ class Settings:
         return settings
 
     def as_saved(self) -> dict[str, Any]:
-        """As plain values, for who reads a state; where to write is another machine's."""
-        return plain_part({k: v for k, v in asdict(self).items() if k != "checkpoint"})
+        """As plain values, for who reads a state; classes and paths are another machine's."""
+        left_out = ("checkpoint", "recover")
+        return plain_part({k: v for k, v in asdict(self).items() if k not in left_out})
 
 
 def _is_count(value: object) -> bool:
@@ -120,6 +131,12 @@ def _is_path_and_seconds(value: object) -> bool:
     )
 
 
+def _are_exceptions(value: object) -> bool:
+    return isinstance(value, tuple) and all(
+        isinstance(kind, type) and issubclass(kind, Exception) for kind in value
+    )
+
+
 def _or_none(check: Callable[[object], bool]) -> Callable[[object], bool]:
     return lambda value: value is None or check(value)
 
@@ -127,6 +144,10 @@ def _or_none(check: Callable[[object], bool]) -> Callable[[object], bool]:
 _CHECKS: dict[str, tuple[Callable[[object], bool], str]] = {
     "scipy_blas_threads": (_or_none(_is_count), "a positive int, or None to leave it alone"),
     "nonfinite": (lambda value: value in ("recover", "raise"), '"recover" or "raise"'),
+    "recover": (
+        _are_exceptions,
+        "an exception class or a tuple of them, such as (torch.linalg.LinAlgError,)",
+    ),
     "progress": (lambda value: isinstance(value, bool), "True or False"),
     "timeout": (_or_none(_is_positive), "a positive number of seconds, or None"),
     "max_evaluations": (_or_none(_is_count), "a positive int, or None"),

@@ -69,7 +69,8 @@ class MinimizeWrapper(ScipyOptimizer):
             ``warm_start`` and others; see :class:`~pytorch_minimize._settings.Settings`.
 
     Attributes:
-        res: scipy's result of the last step, with ``nonfinite`` besides; None before.
+        res: scipy's result of the last step, with ``nonfinite`` and ``recovered`` besides; None
+            before.
         profile: where the time of the last step went.
         history: what each iteration came to, over all steps.
 
