@@ -24,6 +24,7 @@ from pytorch_minimize._python_bridge import (
     python_largest,
     python_same_values,
 )
+from pytorch_minimize._wording import did_you_mean, shown
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -105,7 +106,8 @@ class Bridge(Protocol):
 def _choice() -> str:
     choice = os.environ.get(_VARIABLE, "native")
     if choice not in ("native", "python"):
-        raise ValueError(f"{_VARIABLE} must be 'native' or 'python', got {choice!r}")
+        hint = did_you_mean(choice, ("native", "python"))
+        raise ValueError(f"{_VARIABLE} must be 'native' or 'python', got {shown(choice)}{hint}")
     return choice
 
 
