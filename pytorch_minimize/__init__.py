@@ -1,5 +1,49 @@
 """scipy.optimize as a drop-in torch.optim.Optimizer."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from pytorch_minimize import _bridge as _bridge  # refuses a missing or stale extension
 
+if TYPE_CHECKING:
+    from pytorch_minimize.optim import (
+        BasinHoppingWrapper,
+        BruteWrapper,
+        ClosureConstraint,
+        DifferentialEvolutionWrapper,
+        DirectWrapper,
+        DualAnnealingWrapper,
+        MinimizeWrapper,
+        NonfiniteError,
+        SHGOWrapper,
+        vectorize,
+    )
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "BasinHoppingWrapper",
+    "BruteWrapper",
+    "ClosureConstraint",
+    "DifferentialEvolutionWrapper",
+    "DirectWrapper",
+    "DualAnnealingWrapper",
+    "MinimizeWrapper",
+    "NonfiniteError",
+    "SHGOWrapper",
+    "vectorize",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """The public names of ``optim``, which is imported where the first of them is asked for."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from pytorch_minimize import optim
+
+    return getattr(optim, name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

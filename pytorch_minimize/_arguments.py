@@ -2,32 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from scipy.optimize import OptimizeResult
 
+from ._constraint_checks import check_width
 from ._constraints import as_list
 from ._curvature_arguments import curvature_by_autograd
+from ._keywords import ARGUMENTS, KEYWORDS, OPTIONS, RUN_KEYWORDS, as_mapping, check_keywords
 from ._methods import METHODS, Method, find_method
+from ._option_kinds import OPTION_KINDS, check_sizes, checked_tolerance, checked_values
 from ._plain import plain_part
+from ._wording import did_you_mean, shown
 
-__all__ = ["Arguments", "check_keywords", "settled"]
+__all__ = ["Arguments", "settled"]
 
-_KEYWORDS = (
-    "method",
-    "jac",
-    "hess",
-    "hessp",
-    "bounds",
-    "constraints",
-    "tol",
-    "callback",
-    "options",
-    "args",
-)
 _SAVED = ("method", "tol", "options")
 _DIFFERENCES = ("2-point", "3-point")
 _FLOAT64_EPS = float(np.finfo(np.float64).eps)
@@ -59,31 +51,33 @@ class Arguments:
 
     @classmethod
     def parse(
-        cls, minimizer_args: Mapping[str, Any], *, bounds_in_groups: bool = False
+        cls, minimizer_args: Mapping[str, Any] | None, *, bounds_in_groups: bool = False
     ) -> Arguments:
         """Check everything that can be checked without running.
 
         Args:
-            minimizer_args: the user's.
+            minimizer_args: the user's; None is as good as empty.
             bounds_in_groups: the param groups state bounds, so that the method must take them.
 
         Raises:
             ValueError: an unknown keyword, method or option, or one that the method cannot take.
             TypeError: an argument of the wrong type.
         """
-        given = settled(_as_mapping("minimizer_args", minimizer_args))
-        check_keywords("minimizer_args", given, _KEYWORDS)
+        given = settled(as_mapping("minimizer_args", minimizer_args))
+        check_keywords("minimizer_args", given, KEYWORDS, OPTIONS | RUN_KEYWORDS)
         _check_callback(given.get("callback"))
         original = dict(given)
+        if "tol" in given:
+            given["tol"] = checked_tolerance(given["tol"])
         method = given.pop("method", None)
         given["constraints"] = as_list(given.get("constraints"))
         bounds = "in the param groups" if bounds_in_groups else given.get("bounds")
         row = find_method(method, bounds=bounds, constraints=given["constraints"])
-        options = dict(_as_mapping("options", given.pop("options", None) or {}))
+        options = dict(as_mapping("options", given.pop("options", None)))
         given["method"] = method if row is None else row.name
         jac = given.pop("jac", None)
         if row is None:
-            gradient, report, maxiter = jac in (None, True), False, None
+            gradient, report, maxiter = jac is None or jac is True, False, None
             curvature = curvature_by_autograd(row, given)
         else:
             gradient = _gradient_by_autograd(row, jac)
@@ -91,7 +85,8 @@ class Arguments:
             curvature = curvature_by_autograd(row, given)
             report, maxiter = _take_over(row, options)
             options = _translate(row, options)
-        if not gradient and jac not in (None, True, False):
+            options = checked_values("options", _stated(options), OPTION_KINDS, row.name)
+        if not gradient and jac is not None and not isinstance(jac, bool):
             given["jac"] = jac
         given["options"] = options
         return cls(row, gradient, curvature, original, given, report, maxiter, bounds_in_groups)
@@ -101,6 +96,17 @@ class Arguments:
         if bounded == self.bounds_in_groups:
             return self
         return self.parse(self.given, bounds_in_groups=bounded)
+
+    def check_sizes(self, n: int) -> None:
+        """Refuse options and constraints that are of another number of variables than n.
+
+        Raises:
+            ValueError: one is; says which.
+        """
+        if self.row is not None:
+            check_sizes(self.keywords["options"], n)
+        for number, constraint in enumerate(self.keywords["constraints"]):
+            check_width(constraint, f"constraint {number}", n)
 
     @property
     def name(self) -> str:
@@ -156,32 +162,14 @@ class Arguments:
         } | options
 
 
-def check_keywords(where: str, given: Iterable[str], known: Iterable[str]) -> None:
-    """Refuse keywords that are not ``known``, by name."""
-    unknown = sorted(set(given) - set(known))
-    if {"x0", "fun"} & set(unknown):
-        raise ValueError(
-            f"{where}: x0 is the parameters' current values and fun is the closure; leave "
-            f"{' and '.join(unknown)} out"
-        )
-    if unknown:
-        raise ValueError(f"{where}: expected keywords among {', '.join(known)}; got {unknown}")
-
-
 def settled(given: Mapping[str, Any]) -> dict[str, Any]:
     """A copy whose iterators are lists: bounds and constraints are read at each step."""
     return {name: list(v) if isinstance(v, Iterator) else v for name, v in given.items()}
 
 
-def _as_mapping(name: str, value: object) -> Mapping[str, Any]:
-    if not isinstance(value, Mapping):
-        raise TypeError(f"{name}: expected a dict, got {type(value).__name__}")
-    return value
-
-
 def _check_callback(callback: object) -> None:
     if callback is not None and not callable(callback):
-        raise TypeError(f"callback: expected a callable, got {callback!r}")
+        raise TypeError(f"callback: expected a callable, got {shown(callback)}")
 
 
 def _gradient_by_autograd(row: Method, jac: object) -> bool:
@@ -189,23 +177,24 @@ def _gradient_by_autograd(row: Method, jac: object) -> bool:
         if jac is None or jac is False:
             return False
         raise ValueError(
-            f"{row.name} uses no gradient: expected jac to be False or absent, got {jac!r}. "
+            f"{row.name} uses no gradient: expected jac to be False or absent, got {shown(jac)}. "
             f"Leave jac out, or choose a method that uses it, such as L-BFGS-B."
         )
     if jac is None or jac is True:
         return True
-    if callable(jac):
+    if callable(jac) and not isinstance(jac, type):
         return False
-    if jac is False or jac in _DIFFERENCES:
+    if jac is False or (isinstance(jac, str) and jac in _DIFFERENCES):
         if not row.needs_gradient:
             return False
         raise ValueError(
             f"{row.name} needs a gradient: expected jac to be True, absent or a callable, got "
-            f"{jac!r}; scipy has no finite differences for it"
+            f"{shown(jac)}; scipy has no finite differences for it"
         )
     raise ValueError(
         f"jac: expected True (autograd), False or one of {_DIFFERENCES} (scipy's finite "
-        f"differences), or a callable on the flat x; got {jac!r}"
+        f"differences), or a callable on the flat x; got {shown(jac)}"
+        f"{did_you_mean(jac, _DIFFERENCES) if isinstance(jac, str) else ''}"
     )
 
 
@@ -234,9 +223,19 @@ def _takes(row: Method, name: str) -> bool:
 
 def _take_over(row: Method, options: dict[str, Any]) -> tuple[bool, int | None]:
     """Remove from ``options`` what we do in scipy's place: the report, TNC's iteration count."""
-    report = not row.prints and bool(options.pop("disp", False))
-    maxiter = options.pop("maxiter", None) if row.counts_no_iterations else None
+    ours = {name: options.pop(name) for name in _ours(row) if name in options}
+    ours = checked_values("options", _stated(ours), OPTION_KINDS, "")
+    report, maxiter = bool(ours.get("disp", False)), ours.get("maxiter")
     return report, maxiter
+
+
+def _stated(options: Mapping[str, Any]) -> dict[str, Any]:
+    """None asks for scipy's default, also of options for which scipy takes no None."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _ours(row: Method) -> list[str]:
+    return ["disp"] * (not row.prints) + ["maxiter"] * row.counts_no_iterations
 
 
 def _translate(row: Method, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -256,7 +255,10 @@ def _translate(row: Method, options: Mapping[str, Any]) -> dict[str, Any]:
         else:
             translated[own] = value
     if unknown:
+        known = sorted(row.options)
+        elsewhere = {name: ARGUMENTS[name] for name in KEYWORDS}
         raise ValueError(
-            f"options: {row.name} knows {', '.join(sorted(row.options))}; got {sorted(unknown)}"
+            f"options: {row.name} knows {', '.join(known)}; got {shown(sorted(unknown, key=str))}"
+            f"{did_you_mean(unknown, known, RUN_KEYWORDS | elsewhere)}"
         )
     return translated

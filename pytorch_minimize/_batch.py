@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
+import re
+import traceback
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -13,8 +16,11 @@ from torch import Tensor, nn
 from ._bounds import reals
 from ._objective import Array
 from ._scipy_function import ScipyFunction
+from ._wording import listed, shown
 
 __all__ = ["Population", "VectorizedLoss", "stack_parameters", "vectorize"]
+
+_SAID = 300  # of torch's own message, which brings advice for its developers
 
 VectorizedLoss = Callable[[list[Tensor]], Tensor]
 
@@ -45,8 +51,11 @@ def vectorize(
         Tensors of shape (S, *p.shape), one for each parameter p -> losses of shape (S,).
 
     Raises:
+        TypeError: no module, or no callable.
         ValueError: ``params`` has a tensor that is no parameter of the model; or, when called,
             values of other shapes than the parameters'.
+        RuntimeError: when called, the model or the loss does something that torch cannot batch;
+            names it.
 
     Example:
         >>> model = torch.nn.Linear(2, 1)
@@ -55,6 +64,11 @@ def vectorize(
         >>> losses([torch.zeros(3, 1, 2), torch.tensor([[0.0], [1.0], [2.0]])])
         tensor([0., 1., 4.])
     """
+    if not isinstance(model, nn.Module) or not callable(loss):
+        raise TypeError(
+            f"vectorize: expected a module and a function of it, got {shown(model)} and "
+            f"{shown(loss)}"
+        )
     whole = _LossOf(model, loss)
     chosen = _chosen(whole, params)
 
@@ -67,11 +81,55 @@ def vectorize(
 
     def vectorized(tensors: list[Tensor]) -> Tensor:
         _check_shapes(tensors, [p.shape for p in chosen.values()])
-        losses = at_many(*tensors)
+        try:
+            losses = at_many(*tensors)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            if not tensors[0].shape[0] or not _works(at_one, [t[0] for t in tensors]):
+                raise
+            raise _unbatched(error) from error
         assert isinstance(losses, Tensor)
         return losses
 
     return vectorized
+
+
+def _works(at_one: Callable[..., Tensor], tensors: list[Tensor]) -> bool:
+    """Whether one point alone can be evaluated, so that it was the batch that could not."""
+    try:
+        at_one(*tensors)
+    except Exception:
+        return False
+    return True
+
+
+# What torch's messages call the operation; it says it in several ways.
+_OPERATION = re.compile(r"aten::(\w+)|calling (\.\w+\(\))|(data-dependent control flow)")
+_TORCH = os.path.dirname(torch.__file__)
+
+
+def _unbatched(error: RuntimeError) -> RuntimeError:
+    found = _OPERATION.search(str(error))
+    what = f"has {next(filter(None, found.groups()))}, which" if found else "does something that"
+    said = " ".join(str(error).split())[:_SAID]
+    if "randomness" in said:
+        advice = 'Say randomness="different" or "same"'
+    else:
+        advice = "Write it with other operations, or give a vectorized= of your own"
+    return RuntimeError(
+        f"vectorize: the model or the loss {what} torch cannot batch{_place(error)}. {advice}; "
+        f"without vectorized, points are evaluated one by one. torch says: {said}"
+    )
+
+
+def _place(error: BaseException) -> str:
+    """Where in the user's code it was raised."""
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if not frame.filename.startswith(_TORCH):
+            ours = frame.filename == __file__
+            return "" if ours else f" ({frame.filename}:{frame.lineno}: {shown(frame.line)})"
+    return ""
 
 
 class _LossOf(nn.Module):
@@ -96,7 +154,8 @@ def _chosen(module: nn.Module, params: Iterable[Tensor] | None) -> dict[str, Ten
     strangers = [i for i, p in enumerate(params) if id(p) not in names]
     if strangers:
         raise ValueError(
-            f"vectorize: expected parameters of the model; those at positions {strangers} are not"
+            f"vectorize: expected parameters of the model; those at positions "
+            f"[{listed(strangers)}] are not"
         )
     return {names[id(p)]: p for p in params}
 
@@ -105,8 +164,8 @@ def _check_shapes(stacked: Sequence[Tensor], shapes: Sequence[torch.Size]) -> No
     got = [tensor.shape[1:] for tensor in stacked]
     if got != list(shapes):
         raise ValueError(
-            f"vectorize: expected values for parameters of shapes {_plain(shapes)}, got "
-            f"{_plain(got)}. Give params=, in the order in which the optimizer has them."
+            f"vectorize: expected values for parameters of shapes {shown(_plain(shapes))}, got "
+            f"{shown(_plain(got))}. Give params=, in the order in which the optimizer has them."
         )
 
 

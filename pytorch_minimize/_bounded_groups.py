@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from typing import Any
 
@@ -10,6 +11,7 @@ from scipy.optimize import Bounds
 
 from ._bounds import any_group_bounds, check_group, flat_bounds
 from ._bridge import Bridge
+from ._group_keys import LR, as_groups, believes, check_written, understood_group
 
 __all__ = ["BoundedGroups"]
 
@@ -17,12 +19,19 @@ __all__ = ["BoundedGroups"]
 class BoundedGroups(torch.optim.Optimizer):
     """Param groups with ``bounds=(low, high)``, as bounds on the flat vector.
 
+    Every group has an ``lr``, for the schedulers and monitors that read and write it, and it does
+    nothing.
+
     Args:
         params: parameters, named parameters or param groups, as for any torch optimizer.
+        lr: of groups that state none; None is 1, as for torch.optim.LBFGS.
     """
 
-    def __init__(self, params: Iterable[Any]) -> None:
-        super().__init__(params, {"bounds": None})
+    _lr_is_told = False
+
+    def __init__(self, params: Iterable[Any], lr: Any = None) -> None:
+        self._tell_lr(lr)
+        super().__init__(as_groups(params), {"lr": LR if lr is None else lr, "bounds": None})
         self._flat_bounds()
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
@@ -30,18 +39,45 @@ class BoundedGroups(torch.optim.Optimizer):
 
         Args:
             param_group: ``params``, and ``bounds=(low, high)`` where they have some: numbers,
-                None, or arrays that broadcast to each of the parameters.
+                None, or arrays that broadcast to each of the parameters. ``lr`` does nothing, and
+                neither does ``name``, which monitors show.
 
         Raises:
-            ValueError: the bounds do not fit, or the method takes none.
+            ValueError: keys that are not understood, bounds that do not fit, or a method that
+                takes none.
+            TypeError: it is no dict.
         """
-        super().add_param_group(dict(param_group))  # a copy, since torch writes into it
+        where = f"param group {len(self.param_groups)}"
+        group = understood_group(param_group, where)  # a copy, since torch writes into it
+        if "initial_lr" not in group:  # a scheduler has been there
+            self._tell_lr(group.get("lr"))
+        super().add_param_group(group)
         try:
             check_group(self.param_groups, len(self.param_groups) - 1)
             self._groups_changed()
         except BaseException:
             self.param_groups.pop()
             raise
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        for group in self.param_groups:  # of a state that an earlier version saved
+            group.setdefault("lr", LR)
+
+    def _tell_lr(self, lr: Any) -> None:
+        if self._lr_is_told or not believes(lr):
+            return
+        self._lr_is_told = True
+        warnings.warn(
+            f"lr={lr} does nothing: scipy's methods find the length of their steps themselves. It "
+            f"is kept in the param groups, where schedulers and monitors look for it; leave it "
+            f"out, or give lr=1",
+            UserWarning,
+            stacklevel=2,
+        )
+
+    def _check_written(self) -> None:
+        check_written(self.param_groups)
 
     def _groups_changed(self) -> None:
         """Called where param groups were added, and where they may have been changed."""

@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 from scipy.optimize import Bounds
 from torch import Tensor
 
+from ._limits import looks_like_pairs, numbers
+from ._wording import shown
+
 __all__ = [
     "any_group_bounds",
     "as_array",
@@ -103,10 +106,10 @@ def as_array(value: Any, what: str, absent: float) -> _Array:
     if np.iscomplexobj(value):
         raise TypeError(f"{what}: expected real numbers, got complex ones")
     try:
-        array = np.array(value, dtype=np.float64)
+        array = numbers(value)
     except (TypeError, ValueError, OverflowError):
         raise TypeError(
-            f"{what}: expected a number, an array or tensor of numbers, or None, got {value!r}"
+            f"{what}: expected a number, an array or tensor of numbers, or None, got {shown(value)}"
         ) from None
     if np.isnan(array).any():
         raise ValueError(f"{what}: expected numbers, got NaN; None or an infinity means no bound")
@@ -133,8 +136,14 @@ def _from_groups(groups: _Groups, params: Sequence[Tensor]) -> Bounds:
 def _pair(given: Any, what: str) -> tuple[_Array, _Array]:
     if given is None:
         given = (None, None)
+    if isinstance(given, (tuple, list)) and looks_like_pairs(given):
+        raise ValueError(
+            f"{what}: expected one (low, high), got what looks like scipy's (low, high) for each "
+            f"variable: {shown(given)}. Give low and high as tensors or arrays of the parameter's "
+            f"shape: bounds=(torch.tensor(low), torch.tensor(high))"
+        )
     if not isinstance(given, (tuple, list)) or len(given) != 2:
-        raise ValueError(f"{what}: expected a pair (low, high) or None, got {given!r}")
+        raise ValueError(f"{what}: expected a pair (low, high) or None, got {shown(given)}")
     return as_array(given[0], what, -np.inf), as_array(given[1], what, np.inf)
 
 
@@ -151,7 +160,12 @@ def _for_parameter(limit: _Array, param: Tensor, what: str) -> _Array:
 
 
 def _from_scipy(given: Any, numel: int) -> Bounds:
-    if not isinstance(given, Bounds):
+    if isinstance(given, Bounds):
+        # NaN is left to be told with the parameter that it bounds.
+        for name, side in (("lb", given.lb), ("ub", given.ub)):
+            if np.asarray(side).dtype.kind not in "biufO":
+                raise TypeError(f"bounds: {name}: expected numbers, got {shown(side)}")
+    else:
         given = _from_pairs(given, numel)
     try:
         return Bounds(
@@ -168,17 +182,17 @@ def _from_scipy(given: Any, numel: int) -> Bounds:
 def _from_pairs(given: Any, numel: int) -> Bounds:
     expected = f"bounds: expected Bounds or a (low, high) for each of the {numel} variables"
     try:
-        given = list(given.detach().cpu() if isinstance(given, Tensor) else given)
-        pairs = np.array(given, dtype=np.float64)
+        each = list(given.detach().cpu() if isinstance(given, Tensor) else given)
+        pairs = numbers(each)
     except (TypeError, ValueError, OverflowError, RuntimeError):  # a tensor that requires grad
-        raise ValueError(f"{expected}, got {given!r}") from None
+        raise ValueError(f"{expected}, got {shown(given)}") from None
     if pairs.shape != (numel, 2):
         raise ValueError(f"{expected}, got something of shape {pairs.shape}")
     # numpy reads None as NaN; a NaN that was given is an error.
     missing = np.isnan(pairs)
     for i, side in np.argwhere(missing):
-        if given[i][side] is not None:
-            raise ValueError(f"bounds: expected numbers, None or infinities, got {given[i]}")
+        if each[i][side] is not None:
+            raise ValueError(f"bounds: expected numbers, None or infinities, got {each[i]}")
     return Bounds(
         np.where(missing[:, 0], -np.inf, pairs[:, 0]), np.where(missing[:, 1], np.inf, pairs[:, 1])
     )

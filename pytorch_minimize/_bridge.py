@@ -28,6 +28,7 @@ from pytorch_minimize._python_bridge import (
     python_same_values,
 )
 from pytorch_minimize._rebuild import how_to_rebuild
+from pytorch_minimize._wording import did_you_mean, shown
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -122,7 +123,8 @@ class Bridge(Protocol[V]):
 def _choice() -> str:
     choice = os.environ.get(_VARIABLE, "native")
     if choice not in ("native", "python"):
-        raise ValueError(f"{_VARIABLE} must be 'native' or 'python', got {choice!r}")
+        hint = did_you_mean(choice, ("native", "python"))
+        raise ValueError(f"{_VARIABLE} must be 'native' or 'python', got {shown(choice)}{hint}")
     return choice
 
 

@@ -15,10 +15,12 @@ from torch import Tensor
 from ._capture import Backward
 from ._constraints import ClosureConstraint, overshoot
 from ._double_backward import DoubleBackward
+from ._graph import leaves_below
 from ._hessian_operator import HessianOperator
 from ._jacobian import JacobianTaker
 from ._methods import Method
 from ._objective import Array, Objective
+from ._wording import shown
 
 __all__ = ["ConstraintFunction"]
 
@@ -66,10 +68,11 @@ class ConstraintFunction:
         self._known: dict[bytes, Array] = {}
         self._shape: torch.Size | None = None
         self._values = np.empty(0)
-        self._depends = False  # on any parameter that is optimised, as far as is known
         self._forget()
         objective.on_leave.append(self._forget)
-        self._shape = self._run_at(objective.x).shape
+        output = self._run_at(objective.x)
+        self._check_dependence(output)
+        self._shape = output.shape
         self._lb = self._fitted(stated.lb, "lb")
         self._ub = self._fitted(stated.ub, "ub")
         self._keep_feasible = self._fitted(stated.keep_feasible, "keep_feasible")
@@ -94,9 +97,7 @@ class ConstraintFunction:
         output = self._run_at(x)
         if self._jacobian is None:
             with self._objective.users_code("closure", "constraint_jac"):
-                keep_graph = self._needs_curvature or not self._depends
-                self._jacobian = self._take_jacobian(output, keep_graph=keep_graph)
-                self._depends = self._depends or self._checked_dependence(output)
+                self._jacobian = self._take_jacobian(output, keep_graph=self._needs_curvature)
             if not self._needs_curvature:
                 self._output = output.detach()
         return self._jacobian
@@ -189,25 +190,20 @@ class ConstraintFunction:
                 f"that fun returns, got shape {limit.shape}"
             ) from None
 
-    def _checked_dependence(self, output: Tensor) -> bool:
+    def _check_dependence(self, output: Tensor) -> None:
         """Refuse what has a graph, but not one of these parameters: a copied model's, say."""
-        assert self._jacobian is not None
-        params = self._objective.bridge.params
-        if not self._jacobian.any() and not any(
-            grad is not None
-            for grad in torch.autograd.grad(
-                output.sum(), params, retain_graph=True, allow_unused=True
-            )
-        ):
+        ours = {id(p) for p in self._objective.bridge.params if p.requires_grad}
+        if not (ours and output.requires_grad):
+            return
+        if not any(id(leaf) in ours for leaf in leaves_below([output])):
             raise RuntimeError(
                 f"{self._name}: what fun returned depends on none of the parameters that are "
                 f"optimised. Compute it from the model whose parameters the optimizer has."
             )
-        return True
 
     def _checked(self, output: Any) -> Tensor:
         if not isinstance(output, Tensor) or not output.is_floating_point() or not output.numel():
-            kind = f"a tensor of {output.dtype}" if isinstance(output, Tensor) else repr(output)
+            kind = f"a tensor of {output.dtype}" if isinstance(output, Tensor) else shown(output)
             raise TypeError(
                 f"{self._name}: expected fun to return a real floating-point tensor with at least "
                 f"one element, got {kind}"

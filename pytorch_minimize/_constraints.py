@@ -10,7 +10,10 @@ from scipy.optimize import LinearConstraint, NonlinearConstraint
 from torch import Tensor
 
 from ._bounds import as_array
+from ._constraint_checks import check_limits, check_stated
+from ._limits import as_flags
 from ._objective import Array
+from ._wording import shown
 
 __all__ = ["ClosureConstraint", "as_list", "overshoot"]
 
@@ -56,26 +59,18 @@ class ClosureConstraint:
         if not callable(fun):
             raise TypeError(
                 f"ClosureConstraint: expected fun to be a callable without argument that returns "
-                f"a tensor, got {fun!r}"
+                f"a tensor, got {shown(fun)}"
             )
         self.fun = fun
         self.lb = as_array(lb, "ClosureConstraint: lb", -np.inf)
         self.ub = as_array(ub, "ClosureConstraint: ub", np.inf)
-        self.keep_feasible = np.asarray(keep_feasible, dtype=bool)
-        try:
-            possible = (self.lb <= self.ub) & (self.lb < np.inf) & (self.ub > -np.inf)
-        except ValueError:
-            raise ValueError(
-                f"ClosureConstraint: expected lb and ub that broadcast to one shape, got shapes "
-                f"{self.lb.shape} and {self.ub.shape}"
-            ) from None
-        if not possible.all():
-            raise ValueError(f"ClosureConstraint: expected lb <= ub, got {self.lb} and {self.ub}")
+        self.keep_feasible = as_flags(keep_feasible, "ClosureConstraint: keep_feasible")
+        check_limits(self.lb, self.ub, "ClosureConstraint")
         if np.isneginf(self.lb).all() and np.isposinf(self.ub).all():
             raise ValueError("ClosureConstraint: expected a finite limit, lb or ub; got neither")
 
     def __repr__(self) -> str:
-        return f"ClosureConstraint({self.fun!r}, lb={self.lb}, ub={self.ub})"
+        return f"ClosureConstraint({self.fun!r}, lb={shown(self.lb)}, ub={shown(self.ub)})"
 
 
 def as_list(given: Any) -> list[Any]:
@@ -83,19 +78,21 @@ def as_list(given: Any) -> list[Any]:
 
     Raises:
         TypeError: something else among them.
+        ValueError: one that is misspelt, or whose limits leave nothing.
     """
     if given is None:
         return []
     kinds = (ClosureConstraint, NonlinearConstraint, LinearConstraint, Mapping)
     several = isinstance(given, Iterable) and not isinstance(given, kinds)
     constraints = list(given) if several else [given]
-    for constraint in constraints:
+    for number, constraint in enumerate(constraints):
         misses = isinstance(constraint, Mapping) and not {"type", "fun"} <= set(constraint)
         if misses or not isinstance(constraint, kinds):
             raise TypeError(
                 f"constraints: expected ClosureConstraint, scipy's NonlinearConstraint or "
-                f"LinearConstraint, or a dict with type and fun; got {constraint!r}"
+                f"LinearConstraint, or a dict with type and fun; got {shown(constraint)}"
             )
+        check_stated(constraint, f"constraint {number}")
     return constraints
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from scipy.optimize import HessianUpdateStrategy
 
 from ._methods import Method
+from ._wording import did_you_mean, shown
 
 __all__ = ["curvature_by_autograd"]
 
@@ -38,7 +39,7 @@ def curvature_by_autograd(row: Method | None, given: dict[str, Any]) -> str:
     if len(asked) == 2 or (asked and own):
         raise ValueError(
             f"expected True for one of hess and hessp, and the other left out; got "
-            f"hess={values['hess']!r} and hessp={values['hessp']!r}"
+            f"hess={shown(values['hess'])} and hessp={shown(values['hessp'])}"
         )
     for name, value in values.items():
         if isinstance(value, bool):
@@ -51,16 +52,24 @@ def curvature_by_autograd(row: Method | None, given: dict[str, Any]) -> str:
 
 
 def _check(row: Method, name: str, value: object) -> None:
-    if callable(value):
+    if callable(value) and not isinstance(value, type):
         return
     dense_only = "hessp" not in row.curvature
     if name == "hess" and not dense_only:
-        if value in _DIFFERENCES or isinstance(value, HessianUpdateStrategy):
+        known_word = isinstance(value, str) and value in _DIFFERENCES
+        if known_word or isinstance(value, HessianUpdateStrategy):
             return
         also = f", one of {_DIFFERENCES} (differences of gradients), BFGS() or SR1()"
     else:
         also = ""
     raise ValueError(
         f"{row.name}: expected {name} to be True (autograd), a callable on the flat x{also}; got "
-        f"{value!r}"
+        f"{_what(value)}"
     )
+
+
+def _what(value: object) -> str:
+    if isinstance(value, type):
+        return f"the class {value.__name__}; give an instance: {value.__name__}()"
+    hint = did_you_mean(value, _DIFFERENCES) if isinstance(value, str) else ""
+    return f"{shown(value)}{hint}"

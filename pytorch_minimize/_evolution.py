@@ -17,6 +17,7 @@ from ._global_optimizer import GlobalOptimizer
 from ._scipy_function import ScipyFunction
 from ._settings import RunKeywords
 from ._watch import Watch
+from ._wording import shown
 
 __all__ = ["DifferentialEvolutionWrapper"]
 
@@ -57,7 +58,7 @@ class DifferentialEvolutionWrapper(GlobalOptimizer):
     def __init__(
         self,
         params: Iterable[Any],
-        de_kwargs: Mapping[str, Any],
+        de_kwargs: Mapping[str, Any] | None = None,
         **run_keywords: Unpack[RunKeywords],
     ) -> None:
         super().__init__(params, de_kwargs, run_keywords)
@@ -79,8 +80,14 @@ class DifferentialEvolutionWrapper(GlobalOptimizer):
             ``vectorized`` as scipy does; ``profile.counts`` has the points.
 
         Raises:
+            TypeError: ``vectorized`` is no callable.
             ValueError: ``vectorized`` and ``closure`` disagree at the start.
         """
+        if vectorized is not None and not callable(vectorized):
+            raise TypeError(
+                f"vectorized: expected a callable that returns the losses of many points, got "
+                f"{shown(vectorized)}; for a module, vectorize(model, loss) makes one"
+            )
         self._vectorized = vectorized
         try:
             return super().step(closure)

@@ -29,7 +29,8 @@ class BasinHoppingWrapper(GlobalOptimizer):
 
     Args:
         params: as for :class:`MinimizeWrapper`; the run starts from their current values.
-        minimizer_args: the local minimiser, as for :class:`MinimizeWrapper`; any method.
+        minimizer_args: the local minimiser, as for :class:`MinimizeWrapper`; any method, BFGS by
+            default.
         basinhopping_kwargs: ``niter``, ``T``, ``stepsize``, ``rng``, ``callback(x, f, accept)``
             and the other keywords of :func:`scipy.optimize.basinhopping`.
         run_keywords: see :class:`~pytorch_minimize._settings.Settings`.
@@ -52,8 +53,8 @@ class BasinHoppingWrapper(GlobalOptimizer):
     def __init__(
         self,
         params: Iterable[Any],
-        minimizer_args: Mapping[str, Any],
-        basinhopping_kwargs: Mapping[str, Any],
+        minimizer_args: Mapping[str, Any] | None = None,
+        basinhopping_kwargs: Mapping[str, Any] | None = None,
         **run_keywords: Unpack[RunKeywords],
     ) -> None:
         super().__init__(params, basinhopping_kwargs, run_keywords, minimizer_args)
@@ -94,8 +95,8 @@ class SHGOWrapper(GlobalOptimizer):
     def __init__(
         self,
         params: Iterable[Any],
-        minimizer_args: Mapping[str, Any],
-        shgo_kwargs: Mapping[str, Any],
+        minimizer_args: Mapping[str, Any] | None = None,
+        shgo_kwargs: Mapping[str, Any] | None = None,
         **run_keywords: Unpack[RunKeywords],
     ) -> None:
         super().__init__(params, shgo_kwargs, run_keywords, minimizer_args)
@@ -137,8 +138,8 @@ class DualAnnealingWrapper(GlobalOptimizer):
     def __init__(
         self,
         params: Iterable[Any],
-        minimizer_args: Mapping[str, Any],
-        da_kwargs: Mapping[str, Any],
+        minimizer_args: Mapping[str, Any] | None = None,
+        da_kwargs: Mapping[str, Any] | None = None,
         **run_keywords: Unpack[RunKeywords],
     ) -> None:
         super().__init__(params, da_kwargs, run_keywords, minimizer_args)
@@ -171,7 +172,7 @@ class DirectWrapper(GlobalOptimizer):
     def __init__(
         self,
         params: Iterable[Any],
-        direct_kwargs: Mapping[str, Any],
+        direct_kwargs: Mapping[str, Any] | None = None,
         **run_keywords: Unpack[RunKeywords],
     ) -> None:
         super().__init__(params, direct_kwargs, run_keywords)
@@ -207,7 +208,7 @@ class BruteWrapper(GlobalOptimizer):
     def __init__(
         self,
         params: Iterable[Any],
-        brute_kwargs: Mapping[str, Any],
+        brute_kwargs: Mapping[str, Any] | None = None,
         **run_keywords: Unpack[RunKeywords],
     ) -> None:
         super().__init__(params, brute_kwargs, run_keywords)

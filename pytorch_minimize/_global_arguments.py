@@ -8,33 +8,40 @@ from typing import Any
 from scipy.optimize import Bounds
 
 from ._algorithms import Algorithm
-from ._arguments import check_keywords, settled
+from ._arguments import settled
 from ._callers_data import own_copy
 from ._constraints import as_list
+from ._keywords import ARGUMENTS, RUN_KEYWORDS, as_mapping, check_keywords
+from ._option_kinds import KEYWORD_KINDS, checked_values
+from ._wording import shown
 
 __all__ = ["check_ranges", "checked", "copied", "with_defaults"]
 
 
-def checked(row: Algorithm, keywords: Mapping[str, Any]) -> dict[str, Any]:
+def checked(row: Algorithm, keywords: Mapping[str, Any] | None) -> dict[str, Any]:
     """A copy of the user's keywords, all of them known.
 
     Raises:
         TypeError: it is no dict, or a constraint is none.
         ValueError: a keyword is unknown, or is stated elsewhere; or constraints of a kind that the
-            algorithm does not take.
+            algorithm does not take; or a value of the wrong kind.
     """
     where = f"{row.name}'s keywords"
-    if not isinstance(keywords, Mapping):
-        raise TypeError(f"{where}: expected a dict, got {type(keywords).__name__}")
+    keywords = as_mapping(where, keywords)
     for name in keywords:
         if name in row.elsewhere:
             raise ValueError(f"{where}: {name}: {row.elsewhere[name]}")
-    check_keywords(where, keywords, row.keywords + ("polish",) * row.polish)
+    known = row.keywords + ("polish",) * row.polish
+    check_keywords(where, keywords, known, (ARGUMENTS if row.local else {}) | RUN_KEYWORDS)
     if "rng" in keywords and "seed" in keywords:
         raise ValueError(f"{where}: rng and seed say the same thing: give one of them")
+    keywords = copied(settled(checked_values(where, keywords, KEYWORD_KINDS, row.name)))
     if row.options:
-        check_keywords(f"{row.name}'s options", keywords.get("options") or {}, row.options)
-    keywords = copied(settled(keywords))
+        where = f"{row.name}'s options"
+        options = as_mapping(where, keywords.get("options"))
+        check_keywords(where, options, row.options)
+        stated = {name: value for name, value in options.items() if value is not None}
+        checked_values(where, stated, KEYWORD_KINDS, row.name)
     constraints = as_list(keywords.get("constraints"))
     if not row.dict_constraints and any(isinstance(c, Mapping) for c in constraints):
         raise ValueError(
@@ -46,7 +53,7 @@ def checked(row: Algorithm, keywords: Mapping[str, Any]) -> dict[str, Any]:
 
 def with_defaults(row: Algorithm, minimizer_args: Mapping[str, Any] | None) -> dict[str, Any]:
     """The user's ``minimizer_args`` with the algorithm's defaults; empty if they gave none."""
-    args = settled(minimizer_args or {})
+    args = settled(as_mapping("minimizer_args", minimizer_args))
     if row.autograd and isinstance(args.get("jac"), bool):
         del args["jac"]
     if args and row.local_method is not None:
@@ -63,8 +70,14 @@ def check_ranges(name: str, ranges: Any, bounds: Bounds | None, n: int) -> None:
     """brute's ``ranges``, which stand in the place of bounds.
 
     Raises:
+        TypeError: it is no list, or holds something else than slices and pairs.
         ValueError: there are bounds besides, or not one range for each of n variables.
     """
+    if not isinstance(ranges, (list, tuple)):
+        raise TypeError(
+            f"{name}: expected a list with a slice or (low, high) for each of the {n} variables, "
+            f"got {shown(ranges)}"
+        )
     if bounds is not None:
         raise ValueError(f"{name} and bounds say the same thing: give one of them")
     if len(ranges) != n:
@@ -72,3 +85,10 @@ def check_ranges(name: str, ranges: Any, bounds: Bounds | None, n: int) -> None:
             f"{name}: expected a slice or (low, high) for each of the {n} variables, got "
             f"{len(ranges)}"
         )
+    for number, each in enumerate(ranges):
+        # As scipy reads them, (low, high, step) is a slice.
+        is_like_slice = isinstance(each, (list, tuple)) and len(each) in (2, 3)
+        if not (isinstance(each, slice) or is_like_slice):
+            raise TypeError(
+                f"{name}: expected a slice or (low, high), got {shown(each)} for variable {number}"
+            )

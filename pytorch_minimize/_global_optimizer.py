@@ -14,6 +14,7 @@ from ._bounds import flat_bounds
 from ._bridge import Bridge
 from ._callbacks import Relay, adapt
 from ._closure import ClosureRunner
+from ._constraint_checks import check_width
 from ._constraints import as_list
 from ._curved_objective import make_objective
 from ._global_arguments import check_ranges, checked, copied, with_defaults
@@ -25,6 +26,7 @@ from ._polish import Search, polish
 from ._scipy_function import ScipyFunction
 from ._search_box import check_box, is_inside, layout, rounded_inwards, start_inside, within
 from ._watch import Watch
+from ._wording import shown
 
 __all__ = ["GlobalOptimizer"]
 
@@ -46,7 +48,7 @@ class GlobalOptimizer(ScipyOptimizer):
     def __init__(
         self,
         params: Iterable[Any],
-        keywords: Mapping[str, Any],
+        keywords: Mapping[str, Any] | None,
         run_keywords: Mapping[str, Any],
         minimizer_args: Mapping[str, Any] | None = None,
     ) -> None:
@@ -82,6 +84,12 @@ class GlobalOptimizer(ScipyOptimizer):
         constraints = as_list(self._keywords.get("constraints"))
         method = "trust-constr" if constraints else "L-BFGS-B"
         return Arguments.parse({"method": method, "constraints": constraints})
+
+    def _check_sizes(self) -> None:
+        n = self._current_bridge().numel
+        self._local_arguments().check_sizes(n)
+        for number, constraint in enumerate(as_list(self._keywords.get("constraints"))):
+            check_width(constraint, f"constraint {number}", n)
 
     def _check_bounds(self, bridge: Bridge) -> None:
         """Refuse bounds that the algorithm cannot search; they may have changed in the groups."""
@@ -200,7 +208,7 @@ class GlobalOptimizer(ScipyOptimizer):
         return super().__getstate__() | {name: self.__dict__[name] for name in own}
 
     def __repr__(self) -> str:
-        given = [f"{name}={value!r}" for name, value in self._keywords.items()]
+        given = [f"{name}={shown(value)}" for name, value in self._keywords.items()]
         if self.algorithm.local is not None:
             given.insert(0, f"method={self._local_arguments().name}")
         name = type(self).__name__

@@ -15,6 +15,7 @@ from ._closure import ClosureRunner, read_loss
 from ._curvature import Curvature, make_curvature
 from ._profile import Profile
 from ._settings import Settings
+from ._wording import listed
 
 __all__ = ["ClosureHessian"]
 
@@ -33,8 +34,8 @@ class ClosureHessian(LinearOperator):  # type: ignore[misc]
         fixed = [i for i, param in enumerate(bridge.params) if not param.requires_grad]
         if fixed:
             raise ValueError(
-                f"expected parameters that require grad, but those at positions {fixed} do not; "
-                f"set requires_grad, or leave them out of the optimizer"
+                f"expected parameters that require grad, but those at positions "
+                f"[{listed(fixed)}] do not; set requires_grad, or leave them out of the optimizer"
             )
         super().__init__(dtype=np.float64, shape=(bridge.numel, bridge.numel))
         self._bridge = bridge

@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ._wording import did_you_mean, shown
+
 __all__ = ["CURVATURE_METHODS", "METHODS", "Method", "find_method"]
 
 
@@ -269,6 +271,18 @@ METHODS: dict[str, Method] = {
     )
 }
 
+_CLASSES = {
+    name: f"{wrapper} runs it"
+    for name, wrapper in {
+        "basinhopping": "BasinHoppingWrapper",
+        "differential_evolution": "DifferentialEvolutionWrapper",
+        "shgo": "SHGOWrapper",
+        "dual_annealing": "DualAnnealingWrapper",
+        "direct": "DirectWrapper",
+        "brute": "BruteWrapper",
+    }.items()
+}
+
 CURVATURE_METHODS = tuple(method.name for method in METHODS.values() if method.curvature)
 
 
@@ -292,14 +306,22 @@ def find_method(
     if method is None:
         has_constraints = not (constraints is None or constraints == () or constraints == [])
         method = "SLSQP" if has_constraints else "BFGS" if bounds is None else "L-BFGS-B"
+    names = [row.name for row in METHODS.values()]
+    if isinstance(method, type):
+        raise TypeError(
+            f"method: expected the name of a method, a function or None, got the class "
+            f"{method.__name__}{did_you_mean(method.__name__, names)}"
+        )
     if callable(method):
         return None
     if not isinstance(method, str):
         raise TypeError(
-            f"method: expected the name of a method, a callable or None, got {method!r}"
+            f"method: expected the name of a method, a callable or None, got {shown(method)}"
         )
     row = METHODS.get(method.lower())
     if row is None:
-        known = ", ".join(row.name for row in METHODS.values())
-        raise ValueError(f"method: expected one of {known}, or a callable; got {method!r}")
+        raise ValueError(
+            f"method: expected one of {', '.join(names)}, or a callable; got {shown(method)}"
+            f"{did_you_mean(method, names, _CLASSES)}"
+        )
     return row

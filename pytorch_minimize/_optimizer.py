@@ -21,7 +21,9 @@ from ._closure import ClosureRunner, UserClosure
 from ._curved_objective import CurvedObjective, make_objective
 from ._feasibility import restrict
 from ._first_step import FirstStep
+from ._group_keys import split
 from ._history import History
+from ._keywords import ARGUMENTS
 from ._linear_operator import ClosureHessian
 from ._log import log_end, log_failure, log_start
 from ._objective import Array, Objective
@@ -33,6 +35,7 @@ from ._state import Resumable
 from ._stopping import USERS_HESS, USERS_JAC, Stopped
 from ._warm_start import InverseHessian
 from ._watch import Watch
+from ._wording import shown
 
 __all__ = ["ScipyOptimizer"]
 
@@ -48,7 +51,7 @@ class ScipyOptimizer(Resumable):
             with ``requires_grad=False`` stay fixed, unless none requires grad and the solver is
             gradient-free: then all are optimised.
         arguments: how ``scipy.optimize.minimize`` is called, checked.
-        run_keywords: see :class:`Settings`.
+        run_keywords: see :class:`Settings`; and ``lr``, which does nothing.
 
     Attributes:
         res: scipy's result of the last step, with ``nonfinite`` and ``recovered`` besides; None
@@ -63,7 +66,8 @@ class ScipyOptimizer(Resumable):
     def __init__(
         self, params: Iterable[Any], arguments: Arguments, run_keywords: Mapping[str, Any]
     ) -> None:
-        self._settings = Settings.parse(run_keywords)
+        lr, run_keywords = split(run_keywords)
+        self._settings = Settings.parse(run_keywords, ARGUMENTS)
         if self._settings.checkpoint is not None:
             check_path(self._settings.checkpoint[0])
         self._arguments = arguments
@@ -78,7 +82,8 @@ class ScipyOptimizer(Resumable):
         self.res = None
         self.profile = Profile()
         self.history = History()
-        super().__init__(params)
+        super().__init__(params, lr)
+        self._check_sizes()
         self._first_step: FirstStep | None = FirstStep(
             param for group in self.param_groups for param in group["params"]
         )
@@ -105,11 +110,7 @@ class ScipyOptimizer(Resumable):
             Anything that the closure raises, unchanged: the parameters then hold the best point
             seen, and the optimizer can be stepped again.
         """
-        if not callable(closure):
-            raise TypeError(
-                f"step: expected a closure that returns the loss, got {closure!r}. One step runs "
-                f"a whole minimisation, so it must be able to evaluate the loss many times."
-            )
+        _require_closure("step", closure, "One step runs a whole minimisation")
         if self._running:
             raise RuntimeError("step was called from inside a closure of the same optimizer")
         self._running = True
@@ -143,6 +144,7 @@ class ScipyOptimizer(Resumable):
             >>> eigsh(hessian, k=2, which="BE", return_eigenvectors=False).round(6)
             array([ 12., 108.])
         """
+        _require_closure("hessian", closure, "It is run now, and again for products")
         return ClosureHessian.of(ClosureRunner(closure, self._current_bridge()), self._settings)
 
     def ravel_pack(self, tensors: Iterable[Tensor | None]) -> Array:
@@ -156,8 +158,11 @@ class ScipyOptimizer(Resumable):
     def _run(self, closure: UserClosure) -> Tensor:
         self.profile = Profile()
         self.profile.start()
+        self._check_written()
         self._groups_changed()
+        self._require_gradients()
         bridge = self._current_bridge()
+        self._check_sizes()
         checkpoint = self._make_checkpoint()
         self._start_inside(bridge)
         runner = ClosureRunner(closure, bridge, self._settings.recover)
@@ -286,10 +291,19 @@ class ScipyOptimizer(Resumable):
 
     def _optimised(self) -> list[Tensor]:
         params = list(dict.fromkeys(p for group in self.param_groups for p in group["params"]))
-        active = [p for p in params if p.requires_grad]
-        if active or self._arguments.gradient:
-            return active
-        return params
+        return [p for p in params if p.requires_grad] or params
+
+    def _require_gradients(self) -> None:
+        """Refuse to run a method that needs a gradient where no parameter requires one."""
+        if self._arguments.gradient and not any(p.requires_grad for p in self._optimised()):
+            raise ValueError(
+                "no parameter requires grad: the method needs a gradient. Set "
+                "requires_grad=True on those to optimise, or choose a gradient-free method."
+            )
+
+    def _check_sizes(self) -> None:
+        """Refuse options and constraints that are of another number of variables."""
+        self._arguments.check_sizes(self._current_bridge().numel)
 
     def _current_bridge(self) -> Bridge:
         """The bridge, made anew where parameters were added, frozen, thawed or converted."""
@@ -297,10 +311,7 @@ class ScipyOptimizer(Resumable):
             return self._bridge  # of the run, which no such change reaches
         params = self._optimised()
         if not params:
-            raise ValueError(
-                "no parameter requires grad: the method needs a gradient. Set "
-                "requires_grad=True on those to optimise, or choose a gradient-free method."
-            )
+            raise ValueError("the param groups have no parameters: there is nothing to optimise")
         if self._bridge is None or self._bridged != [_memory(param) for param in params]:
             bridge = make_bridge(params)
             if bridge.numel == 0:
@@ -331,6 +342,14 @@ def _counted(user: Callable[..., Any], name: str, profile: Profile) -> Callable[
         return user(*args)
 
     return counted
+
+
+def _require_closure(where: str, closure: object, why: str) -> None:
+    if not callable(closure):
+        raise TypeError(
+            f"{where}: expected a closure that returns the loss, got {shown(closure)}. {why}, so "
+            f"it must be able to evaluate the loss many times."
+        )
 
 
 def _load_best(objective: Objective, leaving: BaseException) -> None:

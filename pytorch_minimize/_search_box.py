@@ -11,6 +11,7 @@ from scipy.optimize import Bounds
 from torch import Tensor
 
 from ._bounds import parameter_names, reals
+from ._wording import listed
 
 __all__ = [
     "check_box",
@@ -51,7 +52,7 @@ def check_box(bounds: Bounds | None, layout: Layout, *, open_box: bool) -> Bound
         ValueError: bounds: expected a finite low and high for every variable; bias has 0.0 and inf
     """
     if bounds is None:
-        names = ", ".join(name for name, _ in layout)
+        names = listed(name for name, _ in layout)
         raise ValueError(
             f"bounds: expected a finite low and high for every variable of {names}; got none. Give "
             f"bounds=[(low, high), ...], or bounds=(low, high) in the param groups."

@@ -6,9 +6,12 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from numbers import Integral, Real
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, TypedDict, get_args
+
+from torch import Tensor
 
 from ._plain import plain_part
+from ._wording import did_you_mean, shown
 
 __all__ = ["OnNonfinite", "RunKeywords", "Settings", "Strategy"]
 
@@ -19,6 +22,7 @@ Strategy = Literal["graph", "replay"]
 class RunKeywords(TypedDict, total=False):
     """The keywords, for type checkers; :class:`Settings` says what they mean."""
 
+    lr: float | Tensor | None
     scipy_blas_threads: int | None
     nonfinite: OnNonfinite
     recover: type[Exception] | tuple[type[Exception], ...]
@@ -85,8 +89,14 @@ class Settings:
     hessian_block_bytes: int = 1 << 26
 
     @classmethod
-    def parse(cls, keywords: Mapping[str, Any]) -> Settings:
+    def parse(
+        cls, keywords: Mapping[str, Any], elsewhere: Mapping[str, str] | None = None
+    ) -> Settings:
         """Check the keywords of an optimizer's constructor.
+
+        Args:
+            keywords: the user's, without those of torch's own optimizers.
+            elsewhere: names that belong in another place, with a sentence that says where.
 
         Raises:
             TypeError: an unknown keyword.
@@ -95,7 +105,10 @@ class Settings:
         known = [field.name for field in fields(cls)]
         unknown = sorted(set(keywords) - set(known))
         if unknown:
-            raise TypeError(f"expected keyword arguments among {', '.join(known)}; got {unknown}")
+            raise TypeError(
+                f"expected keyword arguments among {', '.join(known)}; got {shown(unknown)}"
+                f"{did_you_mean(unknown, known, elsewhere)}"
+            )
         given = dict(keywords)
         if isinstance(given.get("recover"), type):
             given["recover"] = (given["recover"],)
@@ -103,7 +116,8 @@ class Settings:
         for name, (accepts, expected) in _CHECKS.items():
             value = getattr(settings, name)
             if not accepts(value):
-                raise ValueError(f"{name}: expected {expected}, got {value!r}")
+                hint = did_you_mean(value, _WORDS.get(name, ())) if isinstance(value, str) else ""
+                raise ValueError(f"{name}: expected {expected}, got {shown(value)}{hint}")
         return settings
 
     def as_saved(self) -> dict[str, Any]:
@@ -137,13 +151,19 @@ def _are_exceptions(value: object) -> bool:
     )
 
 
+def _is_among(words: tuple[str, ...]) -> Callable[[object], bool]:
+    return lambda value: isinstance(value, str) and value in words
+
+
 def _or_none(check: Callable[[object], bool]) -> Callable[[object], bool]:
     return lambda value: value is None or check(value)
 
 
+_WORDS = {"nonfinite": get_args(OnNonfinite), "curvature": get_args(Strategy)}
+
 _CHECKS: dict[str, tuple[Callable[[object], bool], str]] = {
     "scipy_blas_threads": (_or_none(_is_count), "a positive int, or None to leave it alone"),
-    "nonfinite": (lambda value: value in ("recover", "raise"), '"recover" or "raise"'),
+    "nonfinite": (_is_among(_WORDS["nonfinite"]), '"recover" or "raise"'),
     "recover": (
         _are_exceptions,
         "an exception class or a tuple of them, such as (torch.linalg.LinAlgError,)",
@@ -154,7 +174,7 @@ _CHECKS: dict[str, tuple[Callable[[object], bool], str]] = {
     "rtol": (_or_none(_is_positive), "a positive number, or None"),
     "checkpoint": (_or_none(_is_path_and_seconds), "(path, seconds), or None"),
     "warm_start": (lambda value: isinstance(value, bool), "True or False"),
-    "curvature": (lambda value: value in ("graph", "replay"), '"graph" or "replay"'),
+    "curvature": (_is_among(_WORDS["curvature"]), '"graph" or "replay"'),
     "check_closure": (lambda value: isinstance(value, bool), "True or False"),
     "hessian_block_bytes": (_is_count, "a positive int"),
 }

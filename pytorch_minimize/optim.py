@@ -7,7 +7,6 @@ from typing import Any
 
 import scipy.optimize
 from scipy.optimize import OptimizeResult
-from torch import Tensor
 from typing_extensions import Unpack
 
 from ._arguments import Arguments
@@ -23,6 +22,7 @@ from ._global import (
     DualAnnealingWrapper,
     SHGOWrapper,
 )
+from ._group_keys import as_groups
 from ._objective import Array, NonfiniteError
 from ._optimizer import ScipyOptimizer
 from ._result import all_fixed
@@ -56,17 +56,19 @@ class MinimizeWrapper(ScipyOptimizer):
             gradient-free: then all are optimised. A group may have ``bounds=(low, high)``:
             numbers, None, or arrays that broadcast to each of its parameters (for a complex one
             they bound the real and the imaginary part); groups without are free.
-        minimizer_args: the keywords of :func:`scipy.optimize.minimize`: ``method`` (a name in
-            any case, a callable with scipy's signature, or None for scipy's own choice), ``tol``,
-            ``options``, ``bounds``, ``constraints``, ``callback``, ``jac``, ``hess``, ``hessp``,
-            ``args``. ``jac`` True or absent means autograd; False means scipy's finite
-            differences. Bounds and callables speak of the flat vector, and so do scipy's own
-            constraints; :class:`ClosureConstraint` speaks of the model. Bounds are rounded to
-            numbers of the parameters' dtype, towards the inside.
+        minimizer_args: the keywords of :func:`scipy.optimize.minimize`, none by default:
+            ``method`` (a name in any case, a callable with scipy's signature, or None for scipy's
+            own choice), ``tol``, ``options``, ``bounds``, ``constraints``, ``callback``, ``jac``,
+            ``hess``, ``hessp``, ``args``. ``jac`` True or absent means autograd; False means
+            scipy's finite differences. Bounds and callables speak of the flat vector, and so do
+            scipy's own constraints; :class:`ClosureConstraint` speaks of the model. Bounds are
+            rounded to numbers of the parameters' dtype, towards the inside.
             ``callback`` ends the run by raising or returning StopIteration; for trust-constr, as
             in scipy, by returning True as well.
         run_keywords: ``progress``, ``timeout``, ``max_evaluations``, ``rtol``, ``checkpoint``,
-            ``warm_start`` and others; see :class:`~pytorch_minimize._settings.Settings`.
+            ``warm_start`` and others; see :class:`~pytorch_minimize._settings.Settings`. Here
+            and in groups, ``lr`` is accepted for the schedulers and monitors that look for it,
+            and does nothing; so are keywords of torch's optimizers that are 0, False or None.
 
     Attributes:
         res: scipy's result of the last step, with ``nonfinite`` and ``recovered`` besides; None
@@ -95,10 +97,10 @@ class MinimizeWrapper(ScipyOptimizer):
     def __init__(
         self,
         params: Iterable[Any],
-        minimizer_args: Mapping[str, Any],
+        minimizer_args: Mapping[str, Any] | None = None,
         **run_keywords: Unpack[RunKeywords],
     ) -> None:
-        groups = params if isinstance(params, Tensor) else list(params)
+        groups = as_groups(params)
         bounded = any_group_bounds([group for group in groups if isinstance(group, Mapping)])
         arguments = Arguments.parse(minimizer_args, bounds_in_groups=bounded)
         super().__init__(groups, arguments, run_keywords)

@@ -64,7 +64,7 @@ def test_what_step_itself_gives_scipy_is_refused(keyword: str) -> None:
 
 def test_unknown_constructor_keywords_are_refused() -> None:
     with pytest.raises(TypeError):
-        MinimizeWrapper(rosenbrock().params, {"method": "BFGS"}, lr=1e-3)  # type: ignore[call-arg]
+        MinimizeWrapper(rosenbrock().params, {"method": "BFGS"}, gtol=1e-3)  # type: ignore[call-arg]
 
 
 @pytest.mark.parametrize(

@@ -42,11 +42,11 @@ def test_forms_of_params(form: str) -> None:
 def test_groups_keep_their_own_entries() -> None:
     instance = rosenbrock()
     groups: list[dict[str, Any]] = [
-        {"params": instance.params[:1], "tag": "a"},
+        {"params": instance.params[:1], "name": "a"},
         {"params": instance.params[1:]},
     ]
     optimizer = MinimizeWrapper(groups, {"method": "BFGS"})
-    assert optimizer.param_groups[0]["tag"] == "a"
+    assert optimizer.param_groups[0]["name"] == "a"
     assert set(groups[1]) == {"params"}
 
 
