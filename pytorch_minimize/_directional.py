@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 from scipy.optimize import Bounds
 
 from ._bounds import reals
-from ._bridge import Bridge, coarsest_eps
+from ._bridge import Bridge
 from ._closure import ClosureRunner, read_loss
 from ._objective import Array
 from ._trial import SEEN, Trial, agree, kink_between
@@ -34,17 +34,20 @@ class _Surroundings:
         runner: runs the closure.
         value, gradient: at the point.
         room: how far each variable may go from there.
-        eps: the coarsest of the dtypes.
+        kinds: of the numbers, in the parameters and the loss.
     """
 
     def __init__(
-        self, runner: ClosureRunner, value: float, gradient: Array, room: Array, eps: float
+        self,
+        runner: ClosureRunner,
+        value: float,
+        gradient: Array,
+        room: Array,
+        kinds: Sequence[torch.finfo],
     ) -> None:
         self._runner, self._value, self._gradient, self._room = runner, value, gradient, room
         self._x = runner.bridge.flatten_params()
-        self._eps = eps
-        dtypes = {param.dtype for param in runner.bridge.params} | {runner.loss_like.dtype}
-        self._kinds = [torch.finfo(dtype) for dtype in dtypes]
+        self._kinds, self._eps = kinds, max(kind.eps for kind in kinds)
 
     def verdict(self, direction: Array) -> Trial | bool:
         """A trial that the gradient does not fit; True where it fits, False where none can tell.
@@ -151,9 +154,10 @@ def verdicts(
         The verdicts, and the gradient that they are of. The parameters are left anywhere.
     """
     bridge = runner.bridge
-    eps = max(coarsest_eps(bridge), torch.finfo(runner.loss_like.dtype).eps)
+    dtypes = {param.dtype for param in bridge.params} | {runner.loss_like.dtype}
+    kinds = [torch.finfo(d) for d in dtypes if d.is_floating_point or d.is_complex]
     x, scale = bridge.flatten_params(), _scale(bridge)
-    reach = eps ** (1 / 3) * scale
+    reach = max(kind.eps for kind in kinds) ** (1 / 3) * scale
     random = np.random.default_rng(0)
     found: Verdicts = {}
     for start in (x, x + 0.1 * scale * random.standard_normal(x.size)):
@@ -165,7 +169,7 @@ def verdicts(
             here = gradient
         if not (math.isfinite(value) and np.isfinite(here).all()):
             continue
-        around = _Surroundings(runner, value, here, room, eps)
+        around = _Surroundings(runner, value, here, room, kinds)
         new = {name: around.verdict(d) for name, d in _directions(here, reach, random)}
         fits = any(new.values()) and not contradictions(new)
         # Nothing tells more than a zero that is none.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-import weakref
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -11,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.parameter import is_lazy
+from torch.utils.weak import TensorWeakRef
 
 from ._bridge import Bridge
 from ._closure import ClosureRunner
@@ -36,27 +36,24 @@ class _Mark(NamedTuple):
     param: Tensor
     version: int
     first: Tensor | None
-    grad: weakref.ref[Tensor] | None
+    grad: TensorWeakRef | None
     grad_version: int
 
     @classmethod
     def of(cls, param: Tensor, *, sampled: bool) -> _Mark:
-        grad = param.grad
-        return cls(
-            param,
-            _version(param),
-            _first(param) if sampled else None,
-            None if grad is None else weakref.ref(grad),
-            0 if grad is None else _version(grad),
-        )
+        first = _first(param) if sampled else None
+        grad: Tensor | None = param.grad
+        if grad is None:
+            return cls(param, _version(param), first, None, 0)
+        return cls(param, _version(param), first, TensorWeakRef(grad), _version(grad))
 
     def has_new_gradient(self) -> bool:
         """Whether a gradient was made or added to since."""
-        now = self.param.grad
+        now: Tensor | None = self.param.grad
         if now is None:
             return False
-        before = None if self.grad is None else self.grad()
-        return now is not before or _version(now) != self.grad_version
+        is_new = self.grad is None or self.grad() is not now
+        return is_new or _version(now) != self.grad_version
 
     def is_as_it_was(self) -> bool:
         """Whether the values are, as far as is seen."""

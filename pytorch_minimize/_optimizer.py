@@ -99,16 +99,18 @@ class ScipyOptimizer(Resumable):
         Args:
             closure: takes no argument and returns the loss, a scalar tensor or a number. It may
                 call ``backward()`` itself, once or several times, or leave that to us, and need
-                not zero the gradients. It runs with gradients enabled.
+                not zero the gradients. It runs with gradients enabled. A loss that is not finite
+                needs no graph; it means that the solver shall step back.
 
         Returns:
             The loss at the solution, a detached 0-dim tensor. The parameters hold ``res.x``,
             rounded to their dtype, and ``.grad`` the gradient there if the method computed one.
 
         Raises:
-            RuntimeError: called from inside its own closure, or the loss carries no graph.
-            Anything that the closure raises, unchanged: the parameters then hold the best point
-            seen, and the optimizer can be stepped again.
+            RuntimeError: called from inside its own closure, or the loss carries no graph, or one
+                that reaches none of the parameters.
+            Anything that the closure raises, unchanged, but what ``recover`` names: the parameters
+            then hold the best point seen, and the optimizer can be stepped again.
         """
         _require_closure("step", closure, "One step runs a whole minimisation")
         if self._running:

@@ -69,8 +69,9 @@ class Settings:
             gradient at the current point and goes through it once a product. "replay" runs the
             closure for each product and frees the graph of each of its ``backward()`` calls, so
             that a loss summed over micro-batches needs the memory of one of them.
-        check_closure: before the run, at x0, compare two evaluations of the closure, and for
-            methods that use curvature a Hessian product with a difference of gradients.
+        check_closure: before the run, at x0, compare two evaluations of the closure; for methods
+            that use gradients, the gradient with differences of the loss, inside the bounds; for
+            methods that use curvature, a Hessian product with a difference of gradients.
         hessian_block_bytes: about how much memory a dense Hessian may take besides itself: so
             many of its rows are computed at a time.
     """

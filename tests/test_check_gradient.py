@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from instance import Instance
 from methods import CURVATURE, GRADIENT
+from test_fixed_gradients import Replayed
 from torch import Tensor, nn
 from walls import WITHOUT_GRAPH, Walled
 
@@ -141,6 +143,38 @@ def test_every_gradient_method_checks_it(method: str) -> None:
     optimizer = MinimizeWrapper([x], {"method": method}, check_closure=True)
     with pytest.raises(RuntimeError, match="1024 times that of the loss"):
         optimizer.step(closure)
+
+
+def test_a_replayed_graph_is_checked() -> None:
+    for wrong in (False, True):
+        x = param(3.0, -1.0)
+        replayed = Replayed(Instance([x], lambda params: ((params[0] - 1) ** 4).sum()))
+
+        def closure(replayed: Replayed = replayed, wrong: bool = wrong) -> Tensor:
+            loss = replayed()
+            if wrong:
+                (grad,) = replayed.grads
+                assert grad is not None
+                grad.mul_(2)
+            return loss
+
+        optimizer = MinimizeWrapper([x], {"method": "BFGS"}, check_closure=True)
+        if wrong:
+            with pytest.raises(RuntimeError, match="2 times that of the loss"):
+                optimizer.step(closure)
+        else:
+            optimizer.step(closure)
+
+
+def test_a_loss_of_whole_numbers_rises_in_stairs() -> None:
+    x = param(33.3, -11.0)
+
+    def closure() -> Tensor:
+        loss = x.square().sum()
+        loss.backward()
+        return loss.round().long()
+
+    check([x], closure)
 
 
 def test_local_searches_check_it() -> None:
