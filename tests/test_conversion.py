@@ -177,6 +177,21 @@ def test_the_best_point_outlives_a_conversion() -> None:
     assert all(map(torch.equal, model.parameters(), before))
 
 
+def test_a_run_keeps_the_variables_that_it_began_with() -> None:
+    """Also for the polish at its end, whatever the closure froze meanwhile."""
+    model = nn.Linear(1, 1)
+    zero(model)
+    optimizer = GLOBALS["differential_evolution"](model.parameters())
+
+    def closure() -> Tensor:
+        model.bias.requires_grad_(False)
+        return sum_of_squares(model)
+
+    optimizer.step(closure)
+    assert optimizer.res.x.shape == (2,)
+    assert optimizer.bridge.numel == 1
+
+
 def test_a_conversion_while_a_step_runs_is_told() -> None:
     model = nn.Linear(2, 3)
     optimizer = MinimizeWrapper(model.parameters(), {"method": "BFGS"})

@@ -232,5 +232,25 @@ def test_state_moves_between_devices() -> None:
     other = Fit("cpu")
     resumed = other.optimizer("L-BFGS-B")
     resumed.load_state_dict(saved)
+    resumed.load_best()
+    np.testing.assert_array_equal(resumed.bridge.flatten_params(), optimizer.res.x)
     resumed.step(other.closure)
     np.testing.assert_allclose(resumed.res.x, optimizer.res.x, atol=1e-6)
+
+
+def test_a_model_moves_between_steps() -> None:
+    """The best point goes with it."""
+    fit, there = Fit("cpu"), Fit(CARD)
+    optimizer = fit.optimizer("L-BFGS-B")
+    optimizer.step(fit.closure)
+    found = optimizer.res.x
+    fit.inputs, fit.targets = there.inputs, there.targets
+    fit.model.to(CARD)
+    nn.init.zeros_(fit.model.weight)
+    loss = optimizer.step(fit.closure)
+    assert loss.device.type == "cuda"
+    np.testing.assert_allclose(optimizer.res.x, found, atol=1e-5)
+    nn.init.zeros_(fit.model.weight)
+    fit.model.to("cpu")
+    optimizer.load_best()
+    np.testing.assert_array_equal(optimizer.bridge.flatten_params(), optimizer.res.x)

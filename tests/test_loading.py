@@ -61,6 +61,15 @@ def replaced(value: Any, *path: Any) -> Callable[[dict[str, Any]], None]:
     return spoil
 
 
+def all_of(*spoils: Callable[[dict[str, Any]], None]) -> Callable[[dict[str, Any]], None]:
+    def spoil(state: dict[str, Any]) -> None:
+        for each in spoils:
+            each(state)
+
+    return spoil
+
+
+WITHOUT_INVERSE = emptied("run", "hess_inv")
 ROW = [1.0, 1.0, 1.0, 1.0, 1.0]
 SPOILT = {
     **{f"without {part}": emptied(part) for part in ("state", "param_groups", "run")},
@@ -73,8 +82,8 @@ SPOILT = {
         for part in ("rows", "segments", "evaluations", "seconds")
     },
     "without the params of a group": emptied("param_groups", 0, "params"),
-    "without one best value": emptied("state", 1),
-    "without best values": replaced({}, "state"),
+    "without one best value": all_of(emptied("state", 1), WITHOUT_INVERSE),
+    "without best values": all_of(replaced({}, "state"), WITHOUT_INVERSE),
     "NaN in a best value": replaced(torch.tensor(torch.nan), "state", 1, "best"),
     "best values of another shape": replaced(torch.zeros(7), "state", 2, "best"),
     "best values that are complex": replaced(torch.tensor(1j), "state", 1, "best"),
