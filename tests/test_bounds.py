@@ -241,3 +241,21 @@ def test_flat_bounds_that_are_read_twice(kind: str) -> None:
     for _ in range(2):
         optimizer.step(lambda: (w - 9).square().sum())
         assert w.tolist() == [0.5, 0.75]
+
+
+def test_a_rounding_of_the_solver_leaves_no_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    w, seen = torch.nn.Parameter(torch.full((2,), 0.5, dtype=torch.float64)), []
+    outside = np.nextafter([0.0, 1.0], [-1.0, 2.0])
+
+    def minimize(fun: Any, x0: Any, **_: Any) -> scipy.optimize.OptimizeResult:
+        value = fun(outside)
+        return scipy.optimize.OptimizeResult(x=outside, fun=value, success=True)
+
+    def closure() -> Tensor:
+        seen.append(w.tolist())
+        return (w - 9).square().sum()
+
+    monkeypatch.setattr(scipy.optimize, "minimize", minimize)
+    optimizer = MinimizeWrapper([w], {"method": "TNC", "bounds": [(0, 1)] * 2})
+    optimizer.step(closure)
+    assert seen == [w.tolist()] == [optimizer.res.x.tolist()] == [[0.0, 1.0]]
