@@ -1,4 +1,4 @@
-# Every target sets up what it needs, given Python 3.11 and a C++ compiler; a second
+# Every target sets up what it needs, given Python 3.10 to 3.13 and a C++ compiler; a second
 # call does nothing over again, and a change in csrc compiles what it touches.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)

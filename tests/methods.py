@@ -4,11 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
+import plain
+
+from pytorch_minimize._methods import METHODS
+
 GRADIENT = ("CG", "BFGS", "L-BFGS-B", "TNC", "SLSQP")
 GRADIENT_FREE = ("Nelder-Mead", "Powell", "COBYLA", "COBYQA")
 CURVATURE = ("Newton-CG", "trust-ncg", "trust-krylov", "trust-exact", "trust-constr", "dogleg")
 LOCAL = GRADIENT + GRADIENT_FREE
 ALL = LOCAL + CURVATURE
+
+# The COBYLA of scipy 1.15, in Fortran, takes inequalities only.
+EQUALITIES = tuple(
+    row.name
+    for row in METHODS.values()
+    if row.constraints and (row.name != "COBYLA" or plain.VERSION >= (1, 16))
+)
 
 # One of each way in which scipy's code calls ours: in Python, in C with the state of the run
 # inside, by gradients alone, without, by Hessians or their products; and whose callbacks differ.

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import scipy
 import scipy.optimize
 import threadpoolctl
 from instance import Instance
 
 from pytorch_minimize._methods import METHODS
 from pytorch_minimize._positive_definite import shift_to_positive_definite
+
+VERSION = tuple(int(part) for part in scipy.__version__.split(".")[:2])
 
 
 def minimize(fun: Any, x0: Any, **keywords: Any) -> Any:

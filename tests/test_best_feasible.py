@@ -10,13 +10,11 @@ import numpy as np
 import pytest
 from constrained import HS7, HS71, Constrained
 from instance import Array
+from methods import EQUALITIES
 from torch import Tensor
 
 from pytorch_minimize import _watch
-from pytorch_minimize._methods import METHODS
 from pytorch_minimize.optim import ClosureConstraint, MinimizeWrapper
-
-CONSTRAINED = [row.name for row in METHODS.values() if row.constraints]
 
 
 class Interrupted(KeyboardInterrupt):
@@ -79,7 +77,7 @@ CUTS: list[tuple[Cut, BaseException | None]] = [
 ]
 
 
-@pytest.mark.parametrize("method", CONSTRAINED)
+@pytest.mark.parametrize("method", EQUALITIES)
 @pytest.mark.parametrize(("cut", "error"), CUTS, ids=["count", "timeout", "error", "interrupt"])
 def test_the_best_feasible_point(
     monkeypatch: pytest.MonkeyPatch, method: str, cut: Cut, error: BaseException | None
@@ -105,7 +103,7 @@ def test_the_best_feasible_point(
 
 
 @pytest.mark.filterwarnings("ignore:the start is outside the bounds")  # the least infeasible point
-@pytest.mark.parametrize("method", CONSTRAINED)
+@pytest.mark.parametrize("method", EQUALITIES)
 def test_an_exception_of_the_constraint_leaves_the_best_point(method: str) -> None:
     seen, runs = Seen(HS71, None, 0), []
     stated = HS71.stated(seen.instance)

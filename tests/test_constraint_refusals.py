@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from constrained import HS71
+from methods import EQUALITIES
 from torch import Tensor, nn
 
 from pytorch_minimize._methods import METHODS
@@ -118,7 +119,7 @@ def test_a_jacobian_row_by_row_is_told_once() -> None:
     assert torch.allclose(w.detach(), torch.full((3,), 0.5, dtype=torch.float64))
 
 
-@pytest.mark.parametrize("method", CONSTRAINED)
+@pytest.mark.parametrize("method", EQUALITIES)
 def test_float32(method: str) -> None:
     tensors = [nn.Parameter(torch.tensor(part)) for part in HS71.start]
     keywords: dict[str, Any] = {"method": method, "bounds": [HS71.bounds] * 4}

@@ -15,6 +15,7 @@ from constrained import HOCK_SCHITTKOWSKI, HS7, HS71, HS100, Constrained, for_sc
 from converted import Converted
 from fitted_module import ModuleFit
 from instance import Array
+from methods import EQUALITIES
 from scipy.optimize import Bounds, LinearConstraint, NonlinearConstraint
 from torch import Tensor, nn
 
@@ -44,7 +45,7 @@ class Circle(nn.Module):
 ACCURACY = {"SLSQP": 1e-6, "trust-constr": 1e-3, "COBYLA": 1e-2, "COBYQA": 1e-2}
 PATHS = [
     pytest.param(problem, method, id=f"{problem}-{method}")
-    for method in CONSTRAINED
+    for method in EQUALITIES
     for problem in (HOCK_SCHITTKOWSKI if METHODS[method.lower()].gradient else (HS7, HS71))
 ]
 
@@ -101,7 +102,7 @@ def test_constrained_fit_of_a_module(method: str) -> None:
 
 
 @pytest.mark.parametrize("problem", [HS71, HS100], ids=str)
-@pytest.mark.parametrize("method", CONSTRAINED)
+@pytest.mark.parametrize("method", EQUALITIES)
 def test_one_run_of_each_at_one_point(problem: Constrained, method: str) -> None:
     """The loss and a constraint at one x, with their derivatives, cost one run each."""
     instance, losses, constraints = problem.make(), [], []
@@ -177,7 +178,7 @@ class Several:
         return (self.w - torch.tensor([[0.0, 0.0], [0.0, 3.0]])).square().sum()
 
 
-@pytest.mark.parametrize("method", CONSTRAINED)
+@pytest.mark.parametrize("method", EQUALITIES)
 def test_several_constraints_of_any_shape(method: str) -> None:
     ours, twin = Several(), Several()
     options = {"options": OPTIONS[method]}

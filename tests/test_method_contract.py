@@ -7,6 +7,7 @@ prints. A new method is a new row, and passes this.
 
 from __future__ import annotations
 
+import math
 import signal
 from typing import Any
 
@@ -24,6 +25,10 @@ from pytorch_minimize.optim import MinimizeWrapper
 
 ERRORS = (ClosureError, Abort, ZeroDivisionError, StopIteration, KeyboardInterrupt)
 COUNTS = ("nfev", "nit", "njev", "nhev", "status", "success")
+
+
+def is_fortran(method: str) -> bool:
+    return method == "COBYLA" and plain.VERSION < (1, 16)
 
 
 class Run:
@@ -51,11 +56,14 @@ class Run:
 def walks_scipys_path(method: str) -> None:
     """With the model at every iterate that the callback is told, and no evaluation added."""
     run, told, scipys = Run(method), [], []
+    # It tells of most points before it evaluates them.
+    early = is_fortran(method)
 
     def callback(intermediate_result: OptimizeResult) -> None:
         x = run.instance.x
         assert np.array_equal(x, intermediate_result.x)
-        assert intermediate_result.fun == run.instance.fun(x)
+        loss = intermediate_result.fun
+        assert loss == run.instance.fun(x) or (early and math.isnan(loss))
         told.append(x)
 
     optimizer = run.optimizer(callback=callback)
@@ -141,7 +149,8 @@ def heeds_our_limits(method: str) -> None:
 
 def prints_when_asked_alone(method: str, capfd: pytest.CaptureFixture[str]) -> None:
     """TNC's C code writes to the file descriptor of stderr, past Python."""
-    for disp in (False, True):
+    # What Fortran prints stays in a buffer of its own until the process ends.
+    for disp in (False,) if is_fortran(method) else (False, True):
         instance = himmelblau()
         arguments = {"method": method, "options": {"disp": disp}}
         optimizer = MinimizeWrapper(instance.params, arguments)
