@@ -194,7 +194,6 @@ def test_what_is_written_into_groups_later(key: str, value: Any) -> None:
         [(0, 1)],
         [(0, 1)] * 1000,
     ],
-    ids=str,
 )
 def test_pairs_of_scipy_in_a_group(bounds: Any) -> None:
     with pytest.raises(ValueError, match=r"looks like scipy's .*Give low and high as tensors"):
@@ -213,7 +212,6 @@ def test_pairs_of_scipy_in_a_group(bounds: Any) -> None:
         ([torch.tensor([0, 1]), torch.tensor([2, 3])], [0, 1], [2, 3]),
         ((None, [1, 2]), [-9, -9], [1, 2]),
     ],
-    ids=str,
 )
 def test_a_low_and_a_high_of_several_numbers(bounds: Any, low: Any, high: Any) -> None:
     x = parameter(0.5, 0.5)
