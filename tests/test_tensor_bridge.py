@@ -14,12 +14,11 @@ from conftest import BRIDGES
 from emulated import emulated
 from hypothesis import given
 from hypothesis import strategies as st
-from tensors import assert_same_bits, params, random_tensor, vectors
+from tensors import assert_same_bits, params, vectors
 from torch import Tensor
 from traced_operators import Calls
 
 from pytorch_minimize._bridge import PythonBridge, tensor_bridge
-from pytorch_minimize._hessian_operator import make_hessian_operator
 
 every = pytest.mark.parametrize("bridge_class", BRIDGES.values(), ids=BRIDGES)
 
@@ -82,7 +81,6 @@ def test_the_bits_are_those_of_arrays(
     same(bridge.flatten_grads(), oracle.flatten_params())
 
 
-@every
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
 def test_large_vectors(bridge_class: type, dtype: torch.dtype, two_threads: None) -> None:
     tensors = with_grads(300_001, 7, 4097, dtype=dtype)
@@ -99,7 +97,6 @@ def test_large_vectors(bridge_class: type, dtype: torch.dtype, two_threads: None
     assert bridge.gradient()[1] is False
 
 
-@every
 def test_both_kinds_of_vectors_may_take_turns(bridge_class: type) -> None:
     """One bridge beneath, with what a device keeps for either."""
     tensors = with_grads(5, 4100, 3)
@@ -124,7 +121,6 @@ def test_both_kinds_of_vectors_may_take_turns(bridge_class: type) -> None:
         assert bridge.evaluation(torch.tensor(torch.nan))[2] is True
 
 
-@every
 @pytest.mark.parametrize("numel", [10, 100_000])
 def test_a_vector_handed_out_is_never_written_again(bridge_class: type, numel: int) -> None:
     """Note [fresh gradients], by way of views as well."""
@@ -155,7 +151,6 @@ def test_memory_is_recycled_after_the_last_reference() -> None:
     assert bridge.flatten_grads().data_ptr() == place
 
 
-@every
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.enable_grad, torch.inference_mode])
 def test_vectors_are_a_solvers_in_every_mode(bridge_class: type, mode: type) -> None:
     (param,) = with_grads(4)
@@ -169,14 +164,12 @@ def test_vectors_are_a_solvers_in_every_mode(bridge_class: type, mode: type) -> 
     assert param.requires_grad
 
 
-@every
 def test_x_may_be_of_the_parameters_own_memory(bridge_class: type) -> None:
     memory = torch.arange(10.0, dtype=torch.float64)
     tensor_bridge(bridge_class([memory[5:], memory[:5]])).load_params(memory)
     assert memory.tolist() == [5, 6, 7, 8, 9, 0, 1, 2, 3, 4]
 
 
-@every
 @pytest.mark.parametrize(
     "made",
     [
@@ -218,7 +211,6 @@ BAD_VECTORS: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
 }
 
 
-@every
 @pytest.mark.parametrize("case", BAD_VECTORS)
 def test_vectors_of_another_kind(bridge_class: type, case: str) -> None:
     made, error, message = BAD_VECTORS[case]
@@ -257,64 +249,3 @@ def test_nothing_crosses_but_two_numbers(lane: int) -> None:
     copies = [call for call in calls.made if call[0] == "copy_"]
     assert [tensor.numel() for _, tensor in copies] == ([2] if lane == 0 else [])
     assert calls.counts["_local_scalar_dense"] == (lane < 0)
-
-
-@every
-def test_products_are_those_of_arrays(bridge_class: type) -> None:
-    params = [torch.randn(3, dtype=torch.float64, requires_grad=True) for _ in range(3)]
-    arrays = bridge_class(params)
-    bridge = tensor_bridge(arrays)
-
-    def loss() -> Tensor:  # the last parameter is not in it
-        return (params[0] ** 4).sum() * params[1].exp().sum()
-
-    flat, there = make_hessian_operator(arrays), make_hessian_operator(bridge)
-    v = np.random.default_rng(0).standard_normal((4, 9))
-    for row in v:
-        expected, finite = flat.product(row)
-        actual, there_finite = there.product(torch.from_numpy(row))
-        assert_same_bits(actual.numpy(), expected)
-        assert there_finite is finite is True
-        if not flat.gradients:
-            flat.add([loss()], [None])
-            there.add([loss()], [None])
-    for here, elsewhere in zip(
-        flat.unpack_rows(v), there.unpack_rows(torch.from_numpy(v)), strict=True
-    ):
-        assert torch.equal(here, elsewhere)
-
-
-@every
-def test_rows_are_the_vectors_one_by_one(bridge_class: type) -> None:
-    tensors = [random_tensor(shape, torch.float32, 0) for shape in ((2, 3), (), (0,), (4,))]
-    arrays = bridge_class([tensor.clone() for tensor in tensors])
-    bridge = tensor_bridge(arrays)
-    v = random_tensor((5, bridge.numel), torch.float64, 1)
-    stacks = bridge.unflatten_rows(v)
-    assert [tuple(stack.shape) for stack in stacks] == [(5, *t.shape) for t in tensors]
-    for i, row in enumerate(v):
-        for stack, tensor in zip(stacks, bridge.unflatten(row), strict=True):
-            assert torch.equal(stack[i].nan_to_num(), tensor.nan_to_num())
-    assert [stack.shape[0] for stack in bridge.unflatten_rows(v[:0])] == [0] * 4
-    out, array = torch.empty_like(v), np.empty(v.shape)
-    finite = bridge.flatten_rows([*stacks[:3], None], out)
-    assert arrays.flatten_rows([*stacks[:3], None], array) is finite is False
-    assert_same_bits(out.numpy(), array)
-    for i, row in enumerate(out):
-        expected = bridge.flatten([*(stack[i] for stack in stacks[:3]), None])
-        assert_same_bits(row.numpy(), expected.numpy())
-    assert bridge.flatten_rows([None] * 4, out) is True
-    assert not out.any()
-
-
-@pytest.mark.parametrize(
-    "out",
-    [torch.zeros(2, 4).double(), torch.zeros(2, 5), torch.zeros(5, 2).double().t()],
-    ids=["length", "dtype", "order"],
-)
-def test_rows_of_another_kind(out: Tensor) -> None:
-    bridge = tensor_bridge(BRIDGES["native"]([torch.zeros(5)]))
-    with pytest.raises(
-        ValueError, match=r"expected a contiguous float64 tensor of shape \[rows, 5"
-    ):
-        bridge.flatten_rows([None], out)

@@ -111,15 +111,16 @@ DeviceLane::Ticket DeviceLane::queue(
   static_assert(sizeof(device::Tail) == kTail * sizeof(double));
   double* const end = sent.mutable_data_ptr<double>() + sent.numel();
   auto* const tail = reinterpret_cast<device::Tail*>(end - kTail);
+  const bool is_awaited = host != nullptr;
   Ticket ticket{++gathers_, turn.stream(), std::nullopt, std::nullopt};
-  if (host == nullptr) {
-    kernels_.gather(table_of(pieces), flat, tail, ticket.number, turn.stream());
-    return ticket;
+  if (is_awaited) {
+    ticket.begin = mark(turn.stream());
   }
-  ticket.begin = mark(turn.stream());
   kernels_.gather(table_of(pieces), flat, tail, ticket.number, turn.stream());
-  as_tensor(host, sent.numel()).copy_(sent, /*non_blocking=*/true);
-  ticket.end = mark(turn.stream());
+  if (is_awaited) {
+    as_tensor(host, sent.numel()).copy_(sent, /*non_blocking=*/true);
+    ticket.end = mark(turn.stream());
+  }
   return ticket;
 }
 
