@@ -102,10 +102,12 @@ $(VENV)/set-up: constraints.txt pyproject.toml setup.py
 	EXTENSION=0 $(PIP) --no-build-isolation -e '.[plot,examples,report,test,dev]'
 	touch $@
 
-# An environment that sees what $(VENV) has, behind what it gets itself.
+# An environment that sees what $(VENV) has, behind what it gets itself. Before Python 3.12 one is
+# born with a setuptools, too old to build this package.
 PURELIB := -c "import sysconfig; print(sysconfig.get_path('purelib'))"
 define layer
 $(BIN)/python -m venv --clear $(@D)
+$(@D)/bin/python -m pip --disable-pip-version-check uninstall -q -y setuptools
 echo "import site; site.addsitedir('$$($(BIN)/python $(PURELIB))')" \
 > "$$($(@D)/bin/python $(PURELIB))/base.pth"
 endef

@@ -20,7 +20,15 @@ ROOT = Path(__file__).parent.parent
 WORKPLACE = ROOT / "build" / "shipped"
 
 IGNORED = shutil.ignore_patterns(
-    ".git", ".venv*", ".*_cache", ".hypothesis", "__pycache__", "build", "*.egg-info", "*.so"
+    ".git",
+    ".venv*",
+    ".*_cache",
+    ".hypothesis",
+    "__pycache__",
+    "build",
+    "dist",
+    "*.egg-info",
+    "*.so",
 )
 
 
@@ -29,7 +37,7 @@ def run(command: list[str | Path], folder: Path, **environment: str) -> str:
     inherited = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(("PYTHON", "PIP_", "PYTEST"))
+        if not name.startswith(("PYTHON", "PYTORCH_MINIMIZE", "PIP_", "PYTEST"))
         and name not in ("DEBUG", "SANITIZE", "TESTING", "EXTENSION", "WERROR", "LD_PRELOAD")
     }
     inherited |= {"PATH": f"{ninja.BIN_DIR}{os.pathsep}{inherited['PATH']}", "USE_CUDA": "0"}
@@ -39,7 +47,7 @@ def run(command: list[str | Path], folder: Path, **environment: str) -> str:
         env=inherited | environment,
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=1800,
         check=False,
     )
     assert done.returncode == 0, f"{command} failed:\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
