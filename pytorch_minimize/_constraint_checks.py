@@ -115,7 +115,7 @@ def _refuse_class(what: str, value: object) -> None:
 
 
 def _check_matrix(constraint: LinearConstraint, where: str) -> None:
-    elements = constraint.A.tocoo().data if issparse(constraint.A) else constraint.A
+    elements = constraint.A.copy().tocoo().data if issparse(constraint.A) else constraint.A
     as_array(elements, f"{where}: A", 0.0)
     rows = np.shape(constraint.A)[:-1]
     for name in ("lb", "ub"):

@@ -96,7 +96,7 @@ class LocalSearch:
                 if stop.x is None:  # the whole run ends, not only this search
                     raise
                 result = stop.result(objective, ("jac",))
-        true_end(self._function, result, objective.iterate)
+        true_end(self._function, result, objective.iterate, arguments)
         if not math.isfinite(result.fun):
             result.fun = math.inf  # a number that algorithms can compare
         result.setdefault("nfev", objective.evaluations - evaluations)

@@ -30,7 +30,7 @@ def finish(
     # Only of scipy's methods do we know what they call an iteration.
     met_nonfinite = arguments.row is not None and objective.recently_nonfinite > 0
     res.x = objective.within(res.x)
-    true_end(function, res, _best(objective))
+    true_end(function, res, _best(objective), arguments)
     if objective.evaluations and not math.isfinite(res.fun):
         res.message = "No evaluation gave a finite loss."
     x = res.x
@@ -63,7 +63,9 @@ def all_fixed(function: ScipyFunction, x: Array) -> OptimizeResult:
     return res
 
 
-def true_end(function: ScipyFunction, res: OptimizeResult, fallback: Evaluation | None) -> None:
+def true_end(
+    function: ScipyFunction, res: OptimizeResult, fallback: Evaluation | None, arguments: Arguments
+) -> None:
     """Let ``res.x`` and ``res.fun`` be a point and the loss that the closure gave there.
 
     scipy's may not be: it was told other values where the closure's were not finite, and L-BFGS-B,
@@ -73,11 +75,18 @@ def true_end(function: ScipyFunction, res: OptimizeResult, fallback: Evaluation 
         function: of the run.
         res: scipy's.
         fallback: where to end instead if the loss at ``res.x`` is not finite.
+        arguments: a method of scipy's that was told true values alone returns a point with its
+            loss; the point may be one that we do not remember (COBYLA's and COBYQA's choice
+            among those that are nearly feasible).
     """
     objective = function.objective
+    found = objective.known(res.x)
+    if found is None and arguments.row is not None and not objective.nonfinite:
+        res.fun = float(np.asarray(res.fun).reshape(()))
+        return
     objective.before_evaluation, limits = None, objective.before_evaluation  # over is over
     try:
-        found = objective.known(res.x) or objective.evaluate(res.x)
+        found = found or objective.evaluate(res.x)
     finally:
         objective.before_evaluation = limits
     if not found.finite:
@@ -107,7 +116,7 @@ def _complete_gradient(objective: Objective, res: OptimizeResult) -> None:
     if known is None and objective.has_gradient and doubtful:
         known = objective.evaluate(res.x).gradient
     if known is None:
-        _set_grads(objective, given)
+        _set_grads(objective, None if _has_nan(given) else given)
     elif doubtful:
         res["grad" if "grad" in res else "jac"] = known
 
