@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.optimize
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from instance import flat_copy
-from scipy.optimize import Bounds
+from scipy.optimize import Bounds, OptimizeResult
 from torch import Tensor, nn
 
 from pytorch_minimize._bounds import flat_bounds
@@ -91,6 +92,20 @@ def test_a_start_outside_is_moved_with_one_warning() -> None:
     assert len(caught) == 1
     assert starts[0].tolist() == [0.0, 0.5]
     optimizer.step(closure)
+
+
+def test_scipy_is_started_inside(monkeypatch: pytest.MonkeyPatch) -> None:
+    p, starts = parameter(-5.0, 0.5), []
+
+    def minimize(fun: Any, x0: Any, **_: Any) -> OptimizeResult:
+        starts.append(x0.tolist())
+        return OptimizeResult(x=x0, fun=fun(x0), success=True)
+
+    monkeypatch.setattr(scipy.optimize, "minimize", minimize)
+    optimizer = MinimizeWrapper([{"params": [p], "bounds": (0, 1)}], {"method": "trust-constr"})
+    with pytest.warns(UserWarning, match="outside the bounds"):
+        optimizer.step(lambda: far_away(p))
+    assert starts == [[0.0, 0.5]]
 
 
 def test_a_float32_start_at_its_bound_is_no_cause_to_warn() -> None:
