@@ -81,19 +81,23 @@ def _check_gradient(
         raise RuntimeError(
             f"check_closure: where the gradients that the closure leaves predict that its loss "
             f"changes by {trial.predicted:.3g}, it changes by {trial.change:.3g}. "
-            f"{_cause(found, grad)}"
+            f"{_cause(found, grad, 5 * coarsest_eps(runner.bridge) ** 0.2)}"
         )
 
 
-def _cause(found: Verdicts, grad: Array) -> str:
-    """What is most likely wrong with a gradient that is contradicted."""
+def _cause(found: Verdicts, grad: Array, rounding: float) -> str:
+    """What is most likely wrong with a gradient that is contradicted.
+
+    Differences may be wrong by ``rounding``, as a share of themselves.
+    """
     if isinstance(found.get("zero"), Trial) or not grad.any():
         return (
             f"The gradient is zero in {np.count_nonzero(grad == 0.0)} of {grad.size} variables, "
             f"though the loss changes with them: it was set to zero after backward() or by a hook, "
             f"or they were detached on the way to the loss."
         )
-    factor = None if True in found.values() else _common_factor(contradictions(found))
+    trials = [] if True in found.values() else contradictions(found)
+    factor = _common_factor(trials, min(grad.size, 2), rounding)
     if factor is not None and 0.0 < factor < 1.0:
         return (
             f"The gradient has the loss's direction and is {factor:.3g} times as long: it was "
@@ -118,13 +122,17 @@ def _cause(found: Verdicts, grad: Array) -> str:
     )
 
 
-def _common_factor(found: Sequence[Trial]) -> float | None:
-    """The number which, times the loss's gradient, is what the closure leaves; None if none is."""
-    if found[0].change == 0.0:
+def _common_factor(found: Sequence[Trial], least: int, rounding: float) -> float | None:
+    """The number which, times the loss's gradient, is what the closure leaves; None if none is.
+
+    At ``least`` so many trials must show it.
+    """
+    if len(found) < least or found[0].change == 0.0:
         return None
     factor = found[0].predicted / found[0].change
     alike = all(
-        abs(factor * trial.change - trial.predicted) <= 0.1 * abs(trial.predicted)
+        abs(factor * trial.change - trial.predicted)
+        <= rounding * abs(trial.predicted) + 3.0 * abs(factor) * trial.noise
         for trial in found
     )
     return factor if alike else None

@@ -56,12 +56,12 @@ class _Surroundings:
         do not know. So several must agree on what is missing, and no other one may fit.
         """
         tolerance = self._eps**0.2
-        longer = self._first_to_move(direction)
+        longer = self._first_to_move(direction, tolerance)
         if longer.is_finite and not longer.moves:
             # In a narrow room the step may be too short for what the loss is rounded to.
             is_still = bool(np.isinf(self._room).all())
             return longer if is_still and abs(longer.predicted) > SEEN * longer.noise else False
-        if longer.decides(longer.spread) and not longer.is_off(longer.spread, tolerance):
+        if longer.fits_at_once(tolerance):
             return True
         off: list[Trial] = []
         for _ in range(_TIMES_SHORTER):
@@ -83,10 +83,12 @@ class _Surroundings:
             longer = trial
         return False
 
-    def _first_to_move(self, direction: Array) -> Trial:
+    def _first_to_move(self, direction: Array, tolerance: float) -> Trial:
+        """By so much that shorter steps move the loss as well, unless it fits."""
         trial = self._trial(direction, 1.0)
         for _ in range(_TIMES_LONGER):
-            if trial.moves or not trial.is_finite or not direction.any():
+            enough = trial.moves_much(_SHORTER) or trial.fits_at_once(tolerance)
+            if enough or not trial.is_finite or not direction.any():
                 break
             trial = self._trial(direction, trial.length * _LONGER)
         return trial

@@ -69,6 +69,15 @@ class Trial(NamedTuple):
         """Whether the loss is seen to change."""
         return max(abs(self.up), abs(self.down)) > SEEN * self.noise
 
+    def moves_much(self, shorter: float) -> bool:
+        """Whether steps shorter by that factor, as many as must agree, do as well."""
+        most = max(abs(self.up), abs(self.down))
+        return most * shorter**_AGREEING > SEEN * self.noise
+
+    def fits_at_once(self, tolerance: float) -> bool:
+        """Whether there is nothing to look for: neither a kink nor much curvature."""
+        return self.moves and self.decides(self.spread) and not self.is_off(self.spread, tolerance)
+
     def is_off(self, kink: float, tolerance: float) -> bool:
         """Whether the predicted slope is outside those that the point has, a ``kink`` apart."""
         spare = 0.6 * abs(kink) * self.length + tolerance * self.slope + 3.0 * self.noise

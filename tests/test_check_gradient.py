@@ -51,7 +51,7 @@ def negated(params: Params, f: Tensor) -> None:
 
 def zeroed(params: Params, f: Tensor) -> None:
     f.backward()
-    grad = params[0].grad
+    grad = params[len(params) // 2].grad
     assert grad is not None
     grad[0] = 0
 
