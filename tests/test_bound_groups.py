@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.optimize
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from instance import flat_copy
-from scipy.optimize import Bounds
+from scipy.optimize import Bounds, OptimizeResult
 from torch import Tensor, nn
 
 from pytorch_minimize._bounds import flat_bounds
@@ -93,6 +94,20 @@ def test_a_start_outside_is_moved_with_one_warning() -> None:
     optimizer.step(closure)
 
 
+def test_scipy_is_started_inside(monkeypatch: pytest.MonkeyPatch) -> None:
+    p, starts = parameter(-5.0, 0.5), []
+
+    def minimize(fun: Any, x0: Any, **_: Any) -> OptimizeResult:
+        starts.append(x0.tolist())
+        return OptimizeResult(x=x0, fun=fun(x0), success=True)
+
+    monkeypatch.setattr(scipy.optimize, "minimize", minimize)
+    optimizer = MinimizeWrapper([{"params": [p], "bounds": (0, 1)}], {"method": "trust-constr"})
+    with pytest.warns(UserWarning, match="outside the bounds"):
+        optimizer.step(lambda: far_away(p))
+    assert starts == [[0.0, 0.5]]
+
+
 def test_a_float32_start_at_its_bound_is_no_cause_to_warn() -> None:
     p = parameter(0.1, dtype=torch.float32)  # 0.1 rounded up
     MinimizeWrapper([{"params": [p], "bounds": (0, 0.1)}], LBFGSB).step(lambda: far_away(p))
@@ -131,19 +146,26 @@ def test_state_dict_keeps_group_bounds() -> None:
     assert q.item() == 1.0
 
 
-@pytest.mark.parametrize("method", ["TNC", "L-BFGS-B", "SLSQP", "COBYLA", "COBYQA", "trust-constr"])
-@pytest.mark.parametrize("constrained", [False, True])
-@pytest.mark.parametrize("jac", [True, False])
+@pytest.mark.parametrize(
+    ("method", "jac", "constrained"),
+    [
+        ("TNC", True, False),
+        ("TNC", False, False),
+        ("L-BFGS-B", True, False),
+        ("SLSQP", True, True),
+        ("SLSQP", False, False),
+        ("COBYLA", None, False),
+        ("COBYLA", None, True),
+        ("COBYQA", None, True),
+        ("trust-constr", True, True),
+        ("trust-constr", False, False),
+    ],
+)
 def test_fixed_variables(
-    method: str, constrained: bool, jac: bool, capsys: pytest.CaptureFixture[str]
+    method: str, jac: bool | None, constrained: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    takes_constraints, takes_jac = method[0] not in "TL", not method.startswith("COB")
-    if constrained > takes_constraints or (jac and not takes_jac):
-        pytest.skip("not for this method")
     p, q = parameter(0.25), parameter(0.0, 0.0)
-    keywords: dict[str, Any] = {"method": method}
-    if takes_jac:
-        keywords["jac"] = jac
+    keywords: dict[str, Any] = {"method": method, "jac": jac}
     if constrained:
         keywords["constraints"] = ClosureConstraint(lambda: q.sum() + p, None, 5.25)
     told = []

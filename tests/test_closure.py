@@ -87,6 +87,19 @@ def test_step_without_grad_mode(method: str, form: int, guard: Any) -> None:
     instance.closure(1)()
 
 
+def test_a_closure_may_leave_grad_mode_off() -> None:
+    """As one does that evaluates on other data at its end, and forgets."""
+    instance = himmelblau()
+
+    def closure() -> Tensor:
+        loss = instance.closure(2)()
+        torch.set_grad_enabled(False)
+        return loss
+
+    assert run(instance, closure).res.nfev == expected(himmelblau()).nfev
+    assert torch.is_grad_enabled()
+
+
 def test_grad_mode_is_as_before_after_an_exception() -> None:
     optimizer = MinimizeWrapper(rosenbrock().params, {"method": "BFGS"})
     with torch.no_grad():

@@ -5,15 +5,19 @@ That it comes out of every method, and that the best point stays, is in the meth
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import weakref
+from typing import Any
 
 import numpy as np
 import pytest
+import scipy.optimize
 from instance import Array
 from methods import KINDS, arguments
 from problems import himmelblau, rosenbrock
 from raiser import ClosureError, Raiser
+from scipy.optimize import OptimizeResult
 from torch import Tensor
 
 from pytorch_minimize.optim import MinimizeWrapper
@@ -81,3 +85,24 @@ def test_nothing_of_the_closure_is_kept() -> None:
     del whole, cut
     gc.collect()
     assert [ref() for ref in watched] == [None, None]
+
+
+def test_an_error_that_the_solver_keeps_to_itself_comes_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As those did that came through older scipy's compiled code."""
+    instance, raised = rosenbrock(), ClosureError()
+
+    def minimize(fun: Any, x0: Array, **_: Any) -> OptimizeResult:
+        fun(x0)
+        with contextlib.suppress(ClosureError):
+            fun(x0 + 1)
+        return OptimizeResult(x=x0 + 1, fun=-1.0, success=True)
+
+    monkeypatch.setattr(scipy.optimize, "minimize", minimize)
+    with pytest.raises(ClosureError) as caught:
+        MinimizeWrapper(instance.params, {"method": "BFGS"}).step(
+            Raiser(instance, raised, at=2, form=1)
+        )
+    assert caught.value is raised
+    assert np.array_equal(instance.x, instance.x0)

@@ -118,8 +118,9 @@ def test_the_first_evaluation_may_be_bad(method: str) -> None:
     assert not res.success or res.fun == instance.fun(res.x)
 
 
-@pytest.mark.parametrize("bad", [math.nan, -math.inf])
-@pytest.mark.parametrize("method", ALL)
+@pytest.mark.parametrize(
+    ("method", "bad"), [*((m, math.nan) for m in ALL), ("BFGS", math.inf), ("COBYLA", -math.inf)]
+)
 def test_a_run_without_a_finite_value_fails(method: str, bad: float) -> None:
     instance = rosenbrock()
 

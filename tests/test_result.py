@@ -93,6 +93,19 @@ def test_gradients_are_fresh_arrays() -> None:
     assert len({gradient.tobytes() for gradient, _ in held}) == 50
 
 
+def test_grad_is_that_of_the_solution_and_not_of_the_last_evaluation() -> None:
+    instance = himmelblau()
+
+    def method(fun, x0, args=(), jac=None, **unused):  # type: ignore[no-untyped-def]
+        best = OptimizeResult(x=x0, fun=fun(x0), jac=jac(x0), success=True, nfev=2)
+        fun(x0 + 1)
+        return best
+
+    MinimizeWrapper(instance.params, {"method": method}).step(instance.closure(1))
+    assert np.array_equal(instance.x, instance.x0)
+    assert np.array_equal(instance.grad, instance.jac(instance.x0))
+
+
 def test_memo_compares_by_value() -> None:
     """A solver may write into the x that it passes (Newton-CG does)."""
     instance = himmelblau()
