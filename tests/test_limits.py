@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from instance import Instance
+from methods import EQUALITIES
 from problems import quadratic, rosenbrock
 from torch import Tensor
 
@@ -116,7 +117,7 @@ def test_unknown_settings_are_refused_by_name() -> None:
         MinimizeWrapper([torch.zeros(2, requires_grad=True)], {}, time_out=1)  # type: ignore[call-arg]
 
 
-@pytest.mark.parametrize("method", ["COBYLA", "COBYQA", "trust-constr"])
+@pytest.mark.parametrize("method", sorted({"COBYLA", "COBYQA", "trust-constr"} & {*EQUALITIES}))
 def test_rtol_takes_no_infeasible_point_for_success(method: str) -> None:
     """From the unconstrained minimum the loss has to rise."""
     w = torch.nn.Parameter(torch.full((6,), 0.1, dtype=torch.float64))
