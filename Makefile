@@ -50,7 +50,7 @@ sanitize: $(VENV)/built
 	SANITIZE=1 TESTING=1 $(BIN)/python setup.py -q build --build-temp $(SANITIZED)/temp --build-lib $(SANITIZED)/lib
 	LD_PRELOAD="$(RUNTIMES)" ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
 	PYTHONPATH=$(SANITIZED)/lib PYTHONSAFEPATH=1 PYTHONMALLOC=malloc \
-	$(BIN)/python -m pytest -q tests/test_bridge.py tests/test_bridge_memory.py tests/test_bridge_refusals.py
+	$(BIN)/python -m pytest -q tests/test_bridge*.py tests/test_tensor_bridge.py
 
 # The extension with CUDA, whose kernels need no card to compile, and the tests of what is another
 # in such a build. In an environment of its own: its torch has CUDA, and the other one need not.
