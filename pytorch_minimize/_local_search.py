@@ -86,7 +86,7 @@ class LocalSearch:
         x0 = clipped(as_vector(x0), keywords.get("bounds"))
         watch = Watch(self._function, x0, arguments, Settings(), History())
         keywords["callback"] = watch if callback is None else _Both(watch, callback)
-        evaluations, objective.iterate = objective.evaluations, None
+        evaluations, objective.iterate = objective.evaluations, objective.known(x0)
         with self._rules():
             try:
                 result = scipy.optimize.minimize(fun, x0, **keywords)

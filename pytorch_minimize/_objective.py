@@ -89,7 +89,7 @@ class Objective:
         best_x, best_value: the point with the lowest finite loss, among those that violate the
             constraints least; the start before there is one.
         iterate: the last that the solver told of (:meth:`next_iteration`), without its gradient;
-            None before.
+            before, the first point evaluated, where it starts; None before that.
         last_finite: the last evaluation that was finite; None before there is one.
         level, worst, largest: the highest loss since the iterate, of all, and the largest in
             magnitude, among those that were finite.
@@ -241,6 +241,15 @@ class Objective:
             return self._best_violation
         known = self.violation() if self.is_at(x) else None
         return math.nan if known is None else known
+
+    @contextlib.contextmanager
+    def without_limits(self) -> Iterator[None]:
+        """Inside the block evaluations are not the solver's, and no limit ends the run."""
+        limits, self.before_evaluation = self.before_evaluation, None
+        try:
+            yield
+        finally:
+            self.before_evaluation = limits
 
     @contextlib.contextmanager
     def with_gradients(self) -> Iterator[None]:
@@ -409,6 +418,8 @@ class Objective:
     def _take(self, loss: Loss) -> Evaluation:
         """File what the closure found at ``_x``."""
         here = self._here = self._read(loss)
+        if self.iterate is None:
+            self.iterate = Evaluation(here.x, here.value, None, here.finite)
         if here.finite:
             self.last_finite = here
             self._raise_levels(here.value, abs(here.value))

@@ -276,7 +276,9 @@ class ScipyOptimizer(Resumable):
             keywords["callback"] = lambda x, *state: watch(*(state or (complete(x),)))
         for name, counter in (("jac", USERS_JAC), ("hess", USERS_HESS), ("hessp", USERS_HESS)):
             given = keywords.get(name)
-            if callable(given) and not isinstance(given, HessianUpdateStrategy):
+            if isinstance(given, HessianUpdateStrategy) or arguments.row is None:
+                continue
+            if callable(given):
                 keywords[name] = _counted(given, counter, objective.profile)
         if arguments.gradient:
             keywords["jac"] = function.jac

@@ -26,6 +26,13 @@ def finish(
     function: ScipyFunction, res: OptimizeResult, x0: Array, arguments: Arguments
 ) -> OptimizeResult:
     """Set the parameters to ``res.x`` and ``.grad`` to the gradient there; complete ``res``."""
+    with function.objective.without_limits():  # over is over
+        return _finish(function, res, x0, arguments)
+
+
+def _finish(
+    function: ScipyFunction, res: OptimizeResult, x0: Array, arguments: Arguments
+) -> OptimizeResult:
     objective = function.objective
     # Only of scipy's methods do we know what they call an iteration.
     met_nonfinite = arguments.row is not None and objective.recently_nonfinite > 0
@@ -54,11 +61,11 @@ def finish(
     return res
 
 
-def all_fixed(function: ScipyFunction, x: Array) -> OptimizeResult:
+def all_fixed(function: ScipyFunction, x: Array, arguments: Arguments) -> OptimizeResult:
     """The result where bounds leave nothing to search, for every method; scipy's COBYLA fails."""
     objective = function.objective
     function.fun(x)
-    res = Stopped(Ending.FIXED, x, 0).result(objective, ("jac", "njev", "nhev", "maxcv"))
+    res = Stopped(Ending.FIXED, x, 0).result(objective, arguments.result_fields)
     res.success = not objective.violation_at(x) > 0.0
     return res
 
@@ -76,19 +83,18 @@ def true_end(
         res: scipy's.
         fallback: where to end instead if the loss at ``res.x`` is not finite.
         arguments: a method of scipy's that was told true values alone returns a point with its
-            loss; the point may be one that we do not remember (COBYLA's and COBYQA's choice
-            among those that are nearly feasible).
+            loss, unless a line search failed; the point may be one that we do not remember
+            (COBYLA's and COBYQA's choice among those that are nearly feasible).
     """
     objective = function.objective
     found = objective.known(res.x)
-    if found is None and arguments.row is not None and not objective.nonfinite:
+    row = arguments.row
+    trusted = row is not None and res.get("status") not in row.precision_lost
+    if found is None and trusted and not objective.nonfinite:
         res.fun = float(np.asarray(res.fun).reshape(()))
         return
-    objective.before_evaluation, limits = None, objective.before_evaluation  # over is over
-    try:
+    with objective.without_limits():
         found = found or objective.evaluate(res.x)
-    finally:
-        objective.before_evaluation = limits
     if not found.finite:
         Ending.NONFINITE.mark(res)
         if fallback is not None:

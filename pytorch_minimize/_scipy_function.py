@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,8 @@ __all__ = ["ScipyFunction"]
 _NOTHING_FINITE_YET = 1e100
 # How steeply what is told rises, in units of the slope at the last point that was finite.
 _STEEPNESS = 4.0
+# The least that it rises, of the gradient's length and at all: for steps across the slope.
+_LEAST_SHARE, _LEAST_SLOPE = 1e-3, 1e-300
 # Fields of results and of what callbacks are told that may hold what a solver was told.
 _MAY_HOLD_ANSWERS = ("final_simplex", "funl", "grid_values", "population_energies")
 
@@ -84,13 +86,12 @@ class ScipyFunction:
         """Put NaN where a result holds what the solver was told in the place of a loss."""
         if not self._answers:
             return
-        answers = np.array(sorted(self._answers))
         for name in _MAY_HOLD_ANSWERS:
             held = result.get(name)
             if isinstance(held, tuple):
-                result[name] = tuple(_without(answers, array) for array in held)
+                result[name] = tuple(_without(self._answers, array) for array in held)
             elif held is not None:
-                result[name] = _without(answers, held)
+                result[name] = _without(self._answers, held)
 
     def _evaluate(self, x: Array, what: str) -> Evaluation:
         self.objective.profile.begin("bridge", what)
@@ -99,19 +100,17 @@ class ScipyFunction:
     def _answer(self, found: Evaluation) -> tuple[float, Array | None]:
         """What is told instead of ``found``; the same for the value and the gradient."""
         if self._told is None or self._told[0] is not found:
-            value, gradient = self._step_back(found.x)
-            if found.gradient is None:
-                gradient = None
+            value, gradient = self._step_back(found)
             self._answers.add(value)
             self._told = found, value, gradient
         return self._told[1:]
 
-    def _step_back(self, x: Array) -> tuple[float, Array | None]:
-        objective, last = self.objective, self.objective.last_finite
-        if last is None:
-            return _NOTHING_FINITE_YET, np.zeros_like(x)
-        if last.gradient is None:
+    def _step_back(self, found: Evaluation) -> tuple[float, Array | None]:
+        x, objective, last = found.x, self.objective, self.objective.last_finite
+        if found.gradient is None:  # of a method that samples; the last may be a local search's
             return self._above_all(x), None
+        if last is None or last.gradient is None:
+            return self._above_all(x), np.zeros_like(x)
         step = x - last.x
         square = float(step @ step)
         if not 0.0 < square < math.inf:
@@ -134,11 +133,7 @@ class ScipyFunction:
         return objective.worst + 9.0 * (objective.largest or 1.0) * farther
 
 
-_LEAST_SHARE, _LEAST_SLOPE = 1e-3, 1e-300
-
-
-def _without(answers: Array, held: Any) -> NDArray[Any]:
+def _without(answers: Collection[float], held: Any) -> NDArray[Any]:
     array = np.asarray(held)
-    if array.dtype.kind != "f" or not np.isin(array, answers).any():
-        return array
-    return np.where(np.isin(array, answers), math.nan, array)
+    told = np.reshape([value in answers for value in array.flat], array.shape).astype(bool)
+    return np.where(told, math.nan, array) if told.any() else array

@@ -85,8 +85,8 @@ class Stopped(Exception):
             state: the last that a method told which tells its callback a whole result.
         """
         x = objective.best_x if self.x is None else self.x
-        objective.before_evaluation = None  # over is over
-        found = objective.known(x) or objective.evaluate(x)
+        with objective.without_limits():  # over is over
+            found = objective.known(x) or objective.evaluate(x)
         res = OptimizeResult() if state is None else OptimizeResult(state)
         if state is not None:
             move(res, x)

@@ -113,7 +113,7 @@ class MinimizeWrapper(ScipyOptimizer):
         function.objective.owns_points = row is not None and row.gradient
         keywords = self._minimize_keywords(self._arguments, function, watch)
         if row is not None and is_fixed(function.bounds):
-            return all_fixed(function, x0)
+            return all_fixed(function, x0, self._arguments)
         # A method of the user's own may write into the start, which no scipy method does.
         start = x0.copy() if row is None else x0
         return scipy.optimize.minimize(function.fun, start, **keywords)

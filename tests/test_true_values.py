@@ -137,6 +137,20 @@ def test_an_abnormal_end_tells_the_loss_of_the_point_that_scipy_restores() -> No
     assert not optimizer.res.success
 
 
+def test_an_abnormal_end_at_the_start_tells_the_loss_there() -> None:
+    """The trial that failed is lower than the start, but not by as much as the gradient says."""
+    x = point(2.0)
+
+    def closure() -> Tensor:
+        x.grad = 2000 * x.detach()
+        return (x**2).sum().detach()
+
+    optimizer = MinimizeWrapper([x], {"method": "L-BFGS-B", "options": {"maxls": 1}})
+    assert optimizer.step(closure).item() == optimizer.res.fun == 4.0
+    assert x.item() == 2.0
+    assert not optimizer.res.success
+
+
 def test_a_finite_loss_is_true_where_its_gradient_is_not() -> None:
     x = point(0.0)
     optimizer = MinimizeWrapper([x], {"method": "BFGS"})
@@ -222,6 +236,20 @@ class TestGlobal:
         loss = optimizer.step(lambda: x.sqrt().sum())
         assert optimizer.res.minimization_failures > 0
         assert loss == x.sqrt().sum()
+
+    def test_limits_outlast_a_local_search_that_we_ended(self) -> None:
+        x, count = point(3.0, -2.0), 0
+
+        def closure() -> Tensor:
+            nonlocal count
+            count += 1
+            return ((x - 1) ** 4).sum() + x.sin().sum()
+
+        args = {"method": "TNC", "options": {"maxiter": 2}}  # whose iterations are counted by us
+        optimizer = BasinHoppingWrapper([x], args, {"niter": 20, "rng": 0}, max_evaluations=30)
+        optimizer.step(closure)
+        assert optimizer.res.status == 102
+        assert count == 30
 
     def test_integers_stay_inside_bounds_that_are_none(self) -> None:
         x = point(0.2, 0.3)
