@@ -33,8 +33,8 @@ test-roundings: $(VENV)/built
 	$(BIN)/python tests/roundings.py
 
 bench: $(BENCH)/set-up $(VENV)/built
-	$(BENCH)/bin/python -m pytorch_minimize.report --out bench/results
-	$(BENCH)/bin/python bench/readme.py
+	$(BENCH)/bin/python -m bench --out bench/results
+	$(BENCH)/bin/python -m bench.pages
 
 lint: $(VENV)/built
 	$(BIN)/ruff check .
@@ -50,7 +50,7 @@ sanitize: $(VENV)/built
 	SANITIZE=1 TESTING=1 $(BIN)/python setup.py -q build --build-temp $(SANITIZED)/temp --build-lib $(SANITIZED)/lib
 	LD_PRELOAD="$(RUNTIMES)" ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
 	PYTHONPATH=$(SANITIZED)/lib PYTHONSAFEPATH=1 PYTHONMALLOC=malloc \
-	$(BIN)/python -m pytest -q tests/test_bridge*.py tests/test_tensor_bridge.py
+	$(BIN)/python -m pytest -q tests/*/test_bridge*.py tests/bridge/test_tensor_bridge.py
 
 # The extension with CUDA, whose kernels need no card to compile, and the tests of what is another
 # in such a build. In an environment of its own: its torch has CUDA, and the other one need not.
@@ -59,14 +59,14 @@ CUDA_BIN := $(CUDA_VENV)/bin
 CUDA_PIP := $(CUDA_BIN)/python -m pip --disable-pip-version-check install -q \
 	-c constraints-cuda.txt -c $(CUDA_VENV)/constraints.txt
 CUDA_BUILD := build/cuda
-# Not the package in this folder, which has the other build; the tests' own modules are for the
-# processes that they start.
-CUDA_PYTHON := PYTHONPATH=$(CURDIR)/$(CUDA_BUILD)/lib:$(CURDIR)/tests PYTHONSAFEPATH=1 $(CUDA_BIN)/python
+# Not the package in this folder, which has the other build; the tests' own modules and bench/
+# are for the processes that they start.
+CUDA_PYTHON := PYTHONPATH=$(CURDIR)/$(CUDA_BUILD)/lib:$(CURDIR)/tests:$(CURDIR) PYTHONSAFEPATH=1 $(CUDA_BIN)/python
 CUDA_ARCHITECTURES := 8.0;9.0
 NVCC := $(shell command -v nvcc)
-CUDA_TESTS := $(wildcard tests/test_bridge*.py tests/test_device_*.py tests/test_gpu_*.py) \
-	$(patsubst %,tests/test_%.py,build capture curvature_products fixed_gradients hessian \
-	profile same_path threads)
+CUDA_TESTS := $(wildcard tests/*/test_bridge*.py tests/*/test_device_*.py tests/*/test_gpu_*.py) \
+	$(foreach name,build capture curvature_products fixed_gradients hessian \
+	profile same_path threads,$(wildcard tests/test_$(name).py tests/*/test_$(name).py))
 
 cuda-check: $(if $(NVCC),$(CUDA_VENV)/built)
 ifeq ($(NVCC),)

@@ -7,7 +7,7 @@ type and casting on the host could save at most; that cast is not in it.
 "foreach" is torch's own way: torch._foreach_copy_ between the tensors and a flat vector on the
 card, and one transfer. All columns of a row are measured in one run, in turn.
 
-    python bench/gpu.py [--json bench/results/gpu.json] [--rounds 15]
+    python -m bench.gpu [--json bench/results/gpu.json] [--rounds 15]
 """
 
 from __future__ import annotations
@@ -24,11 +24,13 @@ import torch
 from torch import Tensor, nn
 
 from pytorch_minimize import _C
-from pytorch_minimize._bridge import Bridge, PythonBridge
+from pytorch_minimize.bridge.interface import Bridge
+from pytorch_minimize.bridge.python import PythonBridge
 from pytorch_minimize.optim import MinimizeWrapper
-from pytorch_minimize.report._environment import environment, headline
-from pytorch_minimize.report._rows import table
-from pytorch_minimize.report._timing import interleaved
+
+from .environment import environment, headline
+from .rows import table
+from .timing import interleaved
 
 NUMELS = (1_000_000, 10_000_000, 100_000_000)
 TENSORS = (10, 1000, 10_000)
@@ -82,7 +84,7 @@ def foreach(params: list[Tensor], numel: int) -> Callable[[], None]:
     staging = up.numpy()
     flat = torch.zeros(numel, dtype=torch.float64, device="cuda")
     views = list(flat.split([param.numel() for param in params]))
-    grads = [param.grad for param in params]
+    grads = [param.grad for param in params if param.grad is not None]
 
     @torch.no_grad()
     def run() -> None:

@@ -1,6 +1,6 @@
 """Losses that are not finite everywhere: how runs end, ours beside plain scipy.
 
-    python bench/nonfinite.py [--verbose]
+    python -m bench.nonfinite [--verbose]
 
 Six losses, twelve starts and every method that uses gradients. Plain scipy is told the closure's
 own values, NaN and infinities included. A run ends worse where its true loss is higher than plain

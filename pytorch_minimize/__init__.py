@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pytorch_minimize import _bridge as _bridge  # refuses a missing or stale extension
+from .bridge import extension as _extension  # noqa: F401  refuses a missing or stale extension
 
 if TYPE_CHECKING:
-    from pytorch_minimize.optim import (
+    from .optim import (
         BasinHoppingWrapper,
         BruteWrapper,
         ClosureConstraint,
@@ -40,7 +40,7 @@ def __getattr__(name: str) -> Any:
     """The public names of ``optim``, which is imported where the first of them is asked for."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from pytorch_minimize import optim
+    from . import optim
 
     return getattr(optim, name)
 

@@ -9,26 +9,27 @@ import scipy.optimize
 from scipy.optimize import OptimizeResult
 from typing_extensions import Unpack
 
-from ._arguments import Arguments
-from ._batch import vectorize
-from ._bounds import any_group_bounds
-from ._box import is_fixed
-from ._constraints import ClosureConstraint
-from ._evolution import DifferentialEvolutionWrapper
-from ._global import (
+from .closure.population import vectorize
+from .problem.objective import NonfiniteError
+from .region.bounds import any_group_bounds
+from .region.box import is_fixed
+from .region.constraints import ClosureConstraint
+from .region.group_keys import as_groups
+from .run.finish import all_fixed
+from .run.optimizer import ScipyOptimizer
+from .run.watch import Watch
+from .scipy_global.evolution import DifferentialEvolutionWrapper
+from .scipy_global.wrappers import (
     BasinHoppingWrapper,
     BruteWrapper,
     DirectWrapper,
     DualAnnealingWrapper,
     SHGOWrapper,
 )
-from ._group_keys import as_groups
-from ._objective import Array, NonfiniteError
-from ._optimizer import ScipyOptimizer
-from ._result import all_fixed
-from ._scipy_function import ScipyFunction
-from ._settings import RunKeywords
-from ._watch import Watch
+from .scipy_minimize.arguments import Arguments
+from .scipy_minimize.function import ScipyFunction
+from .settings import RunKeywords
+from .typing import Array
 
 __all__ = [
     "BasinHoppingWrapper",
@@ -66,7 +67,7 @@ class MinimizeWrapper(ScipyOptimizer):
             ``callback`` ends the run by raising or returning StopIteration; for trust-constr, as
             in scipy, by returning True as well.
         run_keywords: ``progress``, ``timeout``, ``max_evaluations``, ``rtol``, ``checkpoint``,
-            ``warm_start`` and others; see :class:`~pytorch_minimize._settings.Settings`. Here
+            ``warm_start`` and others; see :class:`~pytorch_minimize.settings.Settings`. Here
             and in groups, ``lr`` is accepted for the schedulers and monitors that look for it,
             and does nothing; so are keywords of torch's optimizers that are 0, False or None.
 

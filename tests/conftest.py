@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,10 +17,14 @@ from emulated import EMULATED
 from hypothesis import HealthCheck, settings
 
 from pytorch_minimize import _C
-from pytorch_minimize._bridge import PythonBridge
+from pytorch_minimize.bridge.python import PythonBridge
 
 # roundings.py runs the tests of paths with more than one.
 THREADS = int(os.environ.get("TESTS_TORCH_THREADS", "1"))
+
+# bench/ is beside the package, not in it. Last on the path, so that the package which is tested
+# may be another build than the one in this folder.
+sys.path.append(str(Path(__file__).parents[1]))
 
 BRIDGES = {"native": _C.ParameterBridge, "python": PythonBridge} | EMULATED
 

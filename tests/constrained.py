@@ -18,8 +18,8 @@ from instance import Instance, join
 from scipy.optimize import NonlinearConstraint
 from torch import Tensor, nn
 
-from pytorch_minimize._methods import METHODS
 from pytorch_minimize.optim import ClosureConstraint
+from pytorch_minimize.scipy_minimize.methods import METHODS
 
 Scalars = Sequence[Tensor]
 

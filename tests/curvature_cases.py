@@ -10,7 +10,7 @@ from instance import Instance, join
 from problems import signal
 from torch import Tensor, nn
 
-from pytorch_minimize._closure import UserClosure
+from pytorch_minimize.typing import UserClosure
 
 Make = Callable[[], Instance]
 Call = Callable[[Tensor], Tensor]

@@ -10,7 +10,7 @@ import pytest
 from torch import Tensor
 
 from pytorch_minimize import _C
-from pytorch_minimize._bridge import Bridge
+from pytorch_minimize.bridge.interface import Bridge
 
 
 def testing() -> Any:

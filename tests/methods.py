@@ -6,7 +6,7 @@ from typing import Any
 
 import plain
 
-from pytorch_minimize._methods import METHODS
+from pytorch_minimize.scipy_minimize.methods import METHODS
 
 GRADIENT = ("CG", "BFGS", "L-BFGS-B", "TNC", "SLSQP")
 GRADIENT_FREE = ("Nelder-Mead", "Powell", "COBYLA", "COBYQA")

@@ -9,8 +9,8 @@ import scipy.optimize
 import threadpoolctl
 from instance import Instance
 
-from pytorch_minimize._methods import METHODS
-from pytorch_minimize._positive_definite import shift_to_positive_definite
+from pytorch_minimize.curvature.positive_definite import shift_to_positive_definite
+from pytorch_minimize.scipy_minimize.methods import METHODS
 
 VERSION = tuple(int(part) for part in scipy.__version__.split(".")[:2])
 

@@ -78,7 +78,7 @@ def roundings() -> Iterator[Rounding]:
 
 def run(rounding: Rounding) -> tuple[str, str]:
     """How many tests passed and failed, and what there is to say if not all is well."""
-    files = [str(FOLDER / f"{name}.py") for name in TESTS.split()]
+    files = [str(path) for name in TESTS.split() for path in FOLDER.rglob(f"{name}.py")]
     parallel = ["-n", "auto", "--maxprocesses", "4", "--dist", "loadfile"]
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *parallel, "-p", "no:cacheprovider", *files],

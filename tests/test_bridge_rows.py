@@ -9,8 +9,8 @@ from conftest import BRIDGES
 from tensors import assert_same_bits, random_tensor
 from torch import Tensor
 
-from pytorch_minimize._bridge import tensor_bridge
-from pytorch_minimize._hessian_operator import make_hessian_operator
+from pytorch_minimize.bridge.make import tensor_bridge
+from pytorch_minimize.curvature.operator import make_hessian_operator
 
 
 def test_products_are_those_of_arrays(bridge_class: type) -> None:

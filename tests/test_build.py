@@ -12,7 +12,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from pytorch_minimize import _C
-from pytorch_minimize._rebuild import how_to_rebuild
+from pytorch_minimize.bridge.rebuild import how_to_rebuild
 
 CUDA = _C.build_info()["cuda"]
 SETUP = Path(__file__).parent.parent / "setup.py"
@@ -114,7 +114,7 @@ def test_the_python_bridge_needs_no_build() -> None:
 import sys
 sys.modules["pytorch_minimize._C"] = None
 import torch
-from pytorch_minimize._bridge import make_bridge
+from pytorch_minimize.bridge.make import make_bridge
 print(type(make_bridge([torch.ones(2)])).__name__)
 """
     result = run(code, PYTORCH_MINIMIZE_BRIDGE="python")

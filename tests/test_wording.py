@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from pytorch_minimize._algorithms import ALGORITHMS
-from pytorch_minimize._methods import METHODS
-from pytorch_minimize._wording import listed, nearest, shown
+from pytorch_minimize.scipy_global.algorithms import ALGORITHMS
+from pytorch_minimize.scipy_minimize.methods import METHODS
+from pytorch_minimize.wording import listed, nearest, shown
 
 NAMES = [row.name for row in METHODS.values()]
 LBFGSB = sorted(METHODS["l-bfgs-b"].options)

@@ -1,0 +1,263 @@
+"""The tables of README.md and docs/performance.md, in Markdown, from a report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from pytorch_minimize.row import Method
+from pytorch_minimize.scipy_minimize.methods import METHODS
+
+from ..environment import headline
+from ..figure import Figure
+from ..goals import TOLERATED, fit_rows, goals
+from ..overhead import FLOOR, OVERHEAD
+from ..peers import OURS, PEERS, SCIPY_PEERS
+from ..problems import FITS
+from ..rows import Row, from_json
+from .markdown import Report, markdown, rows_of, seconds, shown, source
+
+
+def methods(report: Report) -> str:
+    def row(method: Method) -> Sequence[object]:
+        return (
+            f"`{method.name}`",
+            "yes" if method.gradient else "-",
+            " or ".join(method.curvature) or "-",
+            "yes" if method.bounds else "-",
+            "yes" if method.constraints else "-",
+        )
+
+    columns = ("method", "gradient", "curvature", "bounds", "constraints")
+    return markdown(columns, [row(method) for method in METHODS.values()])
+
+
+def bridge(report: Report) -> str:
+    columns = ("n", "tensors", "dtype", "ours", "pure Python", "two copies")
+    ratios = ("python / native", "native / copies")
+    rows = [
+        [f"{row['n']:,}", f"{row['tensors']:,}", row["dtype"]]
+        + [shown(row[f"{way} us"], 1e-6) for way in ("native", "python", "copies")]
+        + [f"{row[ratio].median:.3g}" for ratio in ratios]
+        for row in rows_of(report, "bridge")
+    ]
+    table = markdown((*columns, "Python / ours", "ours / copies"), rows)
+    return f"{table}\n\n{source(report)}"
+
+
+def overhead(report: Report) -> str:
+    cases = [row for case in OVERHEAD for row in rows_of(report, case)]
+    columns = ("n", "tensors", "dtype", "two copies", *SCIPY_PEERS)
+    rows = [
+        [f"{row['n']:,}", f"{row['tensors']:,}", row["dtype"]]
+        + [shown(row[f"{name} us"], 1e-6) for name in (FLOOR, *SCIPY_PEERS)]
+        for row in cases
+    ]
+    return f"{markdown(columns, rows)}\n\n{source(report)}"
+
+
+def ratios(report: Report) -> str:
+    """How many times the peers' overhead ours is: the least and the most over all cases."""
+    every = [row for case in OVERHEAD for row in rows_of(report, case)]
+    chosen = {
+        "n = 100, 4 tensors": [r for r in every if r["n"] == 100 and r["dtype"] == "float64"],
+        "1000 tensors": [r for r in every if r["tensors"] == 1000],
+        "n = 1,000,000, float32": [r for r in every if r["n"] == 10**6 and r["dtype"] == "float32"],
+    }
+    others = [name for name in SCIPY_PEERS if name != OURS]
+
+    def cell(rows: Sequence[Row], name: str) -> str:
+        values = [row.get(f"{name} / ours") for row in rows]
+        known = [v.median for v in values if isinstance(v, Figure)]
+        return f"{min(known):.3g}" if known else "-"
+
+    rows = [
+        [what, shown(found[0][f"{OURS} us"], 1e-6), *(cell(found, name) for name in others)]
+        for what, found in chosen.items()
+        if found
+    ]
+    rows.append(["the least of all cases", "", *(cell(every, name) for name in others)])
+    columns = ("overhead per evaluation", OURS, *(f"{name} / ours" for name in others))
+    return f"{markdown(columns, rows)}\n\n{source(report)}"
+
+
+def fits(report: Report) -> str:
+    columns = ("problem", "by", "seconds", "/ ours", "evaluations", "final loss", "max abs grad")
+    rows = []
+    for problem in FITS:
+        for row in rows_of(report, f"fit-{problem}"):
+            # A problem that could not be made has no size.
+            size = f", n = {row['n']}, {row['dtype']}" if "n" in row else ""
+            first = [f"{problem}{size}", row["peer"]]
+            if "seconds" not in row:
+                rows.append([*first, row["note"], "", "", "", ""])
+                continue
+            figures = [f"{row[k].median:.{digits}g}" for k, digits in _FIT_DIGITS.items()]
+            rows.append(
+                [*first, shown(row["seconds"]), figures[0], row["evaluations"], *figures[1:]]
+            )
+    return f"{markdown(columns, rows)}\n\n{source(report)}"
+
+
+_FIT_DIGITS = {"/ ours": 3, "loss": 7, "gradient": 2}
+
+
+def splits(report: Report) -> str:
+    """Whole fits by part; of a peer, what is not the closure is known as a whole only."""
+    parts = ("closure", "bridge", "solver")
+    rows = []
+    for problem in FITS:
+        for row in rows_of(report, f"fit-{problem}"):
+            if "closure s" in row:
+                known = [shown(row[f"{part} s"]) if f"{part} s" in row else "" for part in parts]
+                rest = row["seconds"].median - row["closure s"].median
+                rows.append([problem, row["peer"], *known, seconds(rest)])
+    columns = ("problem", "by", *parts, "all but the closure")
+    return f"{markdown(columns, rows)}\n\n{source(report)}"
+
+
+def wins(report: Report) -> str:
+    """Where a peer that reached as low a loss was faster than ours, and by what."""
+    lines, missing = [], []
+    for problem in FITS:
+        found = fit_rows(rows_of(report, f"fit-{problem}"))
+        if found is None:
+            missing.append(problem)
+            continue
+        ours, peers = found
+        for row in peers:
+            ratio = 1 / row["/ ours"].median
+            if ratio > TOLERATED:
+                kind = "scipy's L-BFGS-B" if PEERS[row["peer"]].uses_scipy else "its own L-BFGS"
+                each, our_each = (r["ms per evaluation"].median for r in (row, ours))
+                lines.append(
+                    f"- {problem}: {row['peer']} ({kind}) takes 1/{ratio:.3g} of our time, with "
+                    f"{row['evaluations']} evaluations of {each:.3g} ms, solver included, to our "
+                    f"{ours['evaluations']} of {our_each:.3g} ms."
+                )
+    text = "No peer that reached as low a loss took less time than ours on any of the fits."
+    if lines:
+        text = "A peer that reached as low a loss was faster than ours here:\n\n" + "\n".join(lines)
+    return text + (f"\n\nNot measured: {', '.join(missing)}." if missing else "")
+
+
+def kept(report: Report) -> str:
+    cases = {name: from_json(case["rows"]) for name, case in report["cases"].items()}
+    columns = ("must", "goal", "measured", "kept")
+    rows = [[row[column] for column in columns] for row in goals(cases)]
+    return f"{markdown(columns, rows)}\n\n{source(report)}"
+
+
+def memory(report: Report) -> str:
+    rows = rows_of(report, "memory")
+    measured = ("MB beyond the model", "float64 vectors", "vectors beyond scipy's own")
+    columns = ("method", "n", "by", *measured)
+    lines = [
+        [row["method"], f"{row['n']:,}", row["peer"]]
+        + (
+            [f"{row[k].median:.3g}" for k in ("MB", "vectors", "vectors beyond scipy")]
+            if "MB" in row
+            else [row["note"], "", ""]
+        )
+        for row in rows
+    ]
+    return f"{markdown(columns, lines)}\n\n{headline(report)}; each in its own process."
+
+
+def fixed(report: Report) -> str:
+    rows = [[row["what"], shown(row["us"], 1e-6)] for row in rows_of(report, "fixed")]
+    return f"{markdown(('what', 'costs'), rows)}\n\n{source(report)}"
+
+
+def parts(report: Report) -> str:
+    columns = ("per evaluation", "n", "closure", "bridge and bookkeeping", "scipy")
+    rows = [
+        [row["method"], f"{row['n']:,}"]
+        + [shown(row[f"{part} ms"], 1e-3) for part in ("closure", "bridge", "solver")]
+        for row in rows_of(report, "parts")
+    ]
+    return f"{markdown(columns, rows)}\n\n{source(report)}"
+
+
+def contention(report: Report) -> str:
+    rows = [
+        [row["peer"], shown(row["seconds"]), row["evaluations"], f"{row['loss'].median:.6g}"]
+        for row in rows_of(report, "contention")
+    ]
+    threads = report["cases"]["contention"]["threads"]["torch"]
+    columns = (f"200 iterations, {threads} torch threads", "seconds", "evaluations", "final loss")
+    return f"{markdown(columns, rows)}\n\n{source(report)}"
+
+
+def products(report: Report) -> str:
+    ways = ("graph", "replay", "vhp", "hvp")
+    rows = [
+        [row["model"], f"{row['n']:,}", *(f"{row[way].median:.3g}" for way in ways)]
+        for row in rows_of(report, "products")
+    ]
+    columns = ("one Hessian product, in gradients", "n", *ways)
+    return f"{markdown(columns, rows)}\n\n{source(report)}"
+
+
+def dense(report: Report) -> str:
+    ways = ("ours", "functional", "vectorized")
+    rows = [
+        [row["model"], f"{row['n']:,}", *(shown(row[f"{way} s"]) for way in ways)]
+        + [f"{row[f'{way}, in gradients'].median:.3g}" for way in ways]
+        for row in rows_of(report, "dense")
+    ]
+    columns = ("dense Hessian", "n", *ways, *(f"{way}, in gradients" for way in ways))
+    return f"{markdown(columns, rows)}\n\n{source(report)}"
+
+
+def microbatches(report: Report) -> str:
+    columns = ("gradient of one", "replay of one", "replay of 16", "graph of 16")
+    rows = [
+        [row["model"], *(f"{row[column].median:.3g}" for column in columns)]
+        for row in rows_of(report, "micro-batches")
+    ]
+    return markdown(("peak MB of tensors, by micro-batches", *columns), rows)
+
+
+def vectorized(report: Report) -> str:
+    columns = ("evaluations per second", "n", "closure", "vectorized", "ratio", "ratio with scipy")
+    rows = [
+        [row["model"], row["n"]]
+        + [f"{row[k].median:,.0f}" for k in ("evaluations/s", "evaluations/s, vectorized")]
+        + [f"{row[k].median:.3g}" for k in ("evaluation ratio", "run ratio")]
+        for row in rows_of(report, "vectorized")
+    ]
+    return f"{markdown(columns, rows)}\n\n{source(report)}"
+
+
+def bookkeeping(report: Report) -> str:
+    columns = ("beside a closure of 1 ms, per iteration", "with", "takes", "percent of the run")
+    rows = [
+        [row["method"], row["with"], shown(row["us"], 1e-6), f"{row['percent'].median:.2g}"]
+        for row in rows_of(report, "bookkeeping")
+    ]
+    return f"{markdown(columns, rows)}\n\n{source(report)}"
+
+
+_OVERHEAD = set(OVERHEAD)
+_FITS = {f"fit-{problem}" for problem in FITS}
+
+TABLES: Mapping[str, tuple[set[str], Callable[[Report], str]]] = {
+    "methods": (set(), methods),
+    "bridge": ({"bridge"}, bridge),
+    "overhead": (_OVERHEAD, overhead),
+    "ratios": (_OVERHEAD, ratios),
+    "fits": (_FITS, fits),
+    "wins": (_FITS, wins),
+    "memory": ({"memory"}, memory),
+    "fixed": ({"fixed"}, fixed),
+    "parts": ({"parts"}, parts),
+    "contention": ({"contention"}, contention),
+    "bookkeeping": ({"bookkeeping"}, bookkeeping),
+    "vectorized": ({"vectorized"}, vectorized),
+    "products": ({"products"}, products),
+    "dense": ({"dense"}, dense),
+    "microbatches": ({"micro-batches"}, microbatches),
+    "splits": (_FITS, splits),
+    "kept": (_OVERHEAD | _FITS | {"memory", "fixed"}, kept),
+}
+"""What each table needs of the report, and what makes it."""

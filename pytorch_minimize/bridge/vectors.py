@@ -1,0 +1,62 @@
+"""What is asked of flat vectors: whether they are equal, how far apart, how large."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..typing import Array
+from ..typing import Array as Vector
+from .extension import native
+from .python_checks import check_vectors
+
+__all__ = [
+    "as_vector",
+    "distance",
+    "largest",
+    "python_distance",
+    "python_largest",
+    "python_same_values",
+    "same_values",
+]
+
+_FLOAT64 = np.dtype(np.float64)
+
+
+def as_vector(x: Any) -> Array:
+    """x as a float64 vector; solvers of the user's own may pass lists."""
+    if isinstance(x, np.ndarray) and x.ndim == 1 and x.dtype == _FLOAT64:
+        return x
+    return np.asarray(x, dtype=np.float64).reshape(-1)
+
+
+def python_same_values(a: Array, b: Array) -> bool:
+    """Whether two float64 vectors have the same length and the same bits."""
+    check_vectors(a, b)
+    return np.array_equal(
+        np.ascontiguousarray(a).view(np.int64), np.ascontiguousarray(b).view(np.int64)
+    )
+
+
+def python_distance(a: Array, b: Array) -> float:
+    """The Euclidean distance of two vectors."""
+    return float(np.linalg.norm(a - b))
+
+
+def python_largest(v: Array) -> float:
+    """max |v_i| without a temporary of v's size; 0 for an empty one."""
+    return max(float(v.max()), -float(v.min())) if v.size else 0.0
+
+
+same_values: Callable[[Vector, Vector], bool] = (
+    python_same_values if native is None else native.same_values
+)
+"""Whether two float64 vectors have the same length and the same bits."""
+
+distance: Callable[[Vector, Vector], float] = python_distance if native is None else native.distance
+"""The Euclidean distance of two float64 vectors."""
+
+largest: Callable[[Vector], float] = python_largest if native is None else native.largest
+"""max |v_i| of a vector without NaN; 0 if it is empty."""

@@ -1,0 +1,1 @@
+"""The user's closure: how it is run, and how its backward() calls are heard."""

@@ -1,0 +1,73 @@
+"""What a closure returns: the loss, and the graph that a gradient comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+from ..typing import Loss
+
+__all__ = ["NoGraphError", "foreign_graph", "go_through", "read_loss", "require_captured"]
+
+
+def read_loss(loss: Loss) -> float:
+    """The loss as a number, once its device has computed it."""
+    return float(loss.item()) if isinstance(loss, Tensor) else loss
+
+
+class NoGraphError(RuntimeError):
+    """A gradient is needed, but the loss does not depend on the parameters through a graph.
+
+    Never raised where the loss is not finite: there no gradient is needed.
+    """
+
+
+# torch's own words where a loss is the fixed one of a captured graph.
+_SPENT = "backward through the graph a second time"
+
+
+def go_through(loss: Any, backward: Callable[[], None]) -> None:
+    """Call ``backward``; NoGraphError where the loss has no graph, or none that is left."""
+    if not isinstance(loss, Tensor):
+        raise _no_graph(f"a {type(loss).__name__}")
+    if not loss.requires_grad:
+        raise _no_graph("a tensor that requires no grad")
+    try:
+        backward()
+    except RuntimeError as error:
+        if _SPENT not in str(error):
+            raise
+        raise _no_graph("a loss whose graph was gone through already") from error
+
+
+def _no_graph(returned: str) -> NoGraphError:
+    return NoGraphError(
+        f"the method needs a gradient, but the closure called no backward() that reached a "
+        f"parameter and returned {returned}. Return a loss that depends on the parameters "
+        f"(no .item(), .detach() or no_grad on the way), or use a gradient-free method such as "
+        f"Nelder-Mead. Where there is no loss, return inf or NaN, which need no graph. If the "
+        f"closure replays a captured graph, use a method without Hessians, and let .grad be the "
+        f"tensors that the graph fills when step() begins."
+    )
+
+
+def foreign_graph() -> NoGraphError:
+    """For a loss whose graph does not lead to the parameters."""
+    return NoGraphError(
+        "the closure's loss has a graph, but it reaches none of the parameters that are optimised. "
+        "Is it of a copy of the model, or was the model replaced, or its parameters, after the "
+        "optimizer was made? Make the optimizer from the parameters of the model that the closure "
+        "runs."
+    )
+
+
+def require_captured(heard: bool) -> None:
+    """Refuse gradients of which no ``backward()`` was heard."""
+    if not heard:
+        raise RuntimeError(
+            "the closure filled the gradients without a backward() call that could be captured, so "
+            "there is no graph to take curvature from. Call loss.backward() or "
+            "torch.autograd.backward(...), or return the loss without calling either."
+        )

@@ -1,0 +1,1 @@
+"""Second derivatives of a closure: products, Hessians, Jacobians, and their checks."""

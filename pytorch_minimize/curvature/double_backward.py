@@ -1,0 +1,185 @@
+"""Hessian products of captured ``backward()`` calls, one or many at a time; what can go wrong."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..bridge.interface import Bridge
+from ..bridge.layout import coarsest_eps
+from ..closure.autograd_graph import nodes_below
+from ..closure.backward_calls import Backward
+from ..closure.explain import ONCE, explained, no_double_backward
+from ..typing import Array
+from .operator import HessianOperator, make_hessian_operator
+
+__all__ = ["CapturedGradient", "DoubleBackward", "RowSource", "identity_rows", "symmetrise"]
+
+RowSource = Callable[[int, int], Array]
+"""(begin, end) -> those rows of a matrix of vectors, shape (end - begin, n)."""
+
+
+class DoubleBackward:
+    """Builds Hessian operators over one bridge and takes products of them.
+
+    Args:
+        bridge: of the parameters.
+        block_bytes: about how much memory the products of one block may allocate.
+    """
+
+    def __init__(self, bridge: Bridge, block_bytes: int) -> None:
+        self._bridge = bridge
+        self._block_bytes = block_bytes
+        self._checked = False
+        self._one_at_a_time = False
+
+    def operator(self) -> HessianOperator:
+        """A new one, of the zero function."""
+        return make_hessian_operator(self._bridge)
+
+    def add(self, operator: HessianOperator, call: Backward, *, fill_grads: bool = False) -> None:
+        """Add what ``call`` would have differentiated."""
+        if not self._checked:
+            _check_twice_differentiable(call.roots)
+        with explained():
+            operator.add(call.roots, call.seeds, call.inputs, fill_grads)
+
+    def product(self, operator: HessianOperator, v: Array) -> tuple[Array, bool]:
+        """H v, and whether it is finite."""
+        self._checked = True
+        with explained():
+            return operator.product(v)
+
+    def add_products(self, operator: HessianOperator, rows: RowSource, out: Array) -> bool:
+        """``out[i] += H rows[i]``, in blocks of bounded memory; whether all is finite."""
+        count = len(out)
+        step = max(1, min(count, self._block_bytes // operator.product_bytes))
+        finite = True
+        for begin in range(0, count, step):
+            end = min(begin + step, count)
+            products, block_is_finite = self._products(operator, rows(begin, end))
+            out[begin:end] += products
+            finite = finite and block_is_finite
+        return finite
+
+    def _products(self, operator: HessianOperator, v: Array) -> tuple[Array, bool]:
+        if not operator.gradients:
+            return np.zeros_like(v), True
+        if len(v) > 1 and not self._one_at_a_time:
+            try:
+                return self._batched(operator, v)
+            except Exception as error:
+                cause = str(error).split(". ")[0]
+        results = [self.product(operator, row) for row in v]
+        if len(v) > 1 and not self._one_at_a_time:
+            # Said only now: had the products failed as well, the batch would not be to blame.
+            self._one_at_a_time = True
+            warnings.warn(
+                f"the Hessian is computed one product at a time, because the closure has an "
+                f"operator that torch cannot batch: {cause}",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+        return np.stack([row for row, _ in results]), all(finite for _, finite in results)
+
+    def _batched(self, operator: HessianOperator, v: Array) -> tuple[Array, bool]:
+        params, gradients = self._bridge.params, operator.gradients
+
+        # torch.func.vmap, since the older one behind is_grads_batched lacks more operators.
+        def product(*seeds: Tensor) -> tuple[Tensor, ...]:
+            return torch.autograd.grad(
+                gradients, params, seeds, retain_graph=True, materialize_grads=True
+            )
+
+        stacks = torch.func.vmap(product)(*operator.unpack_rows(v))
+        out = np.empty_like(v)
+        return out, self._bridge.flatten_rows(stacks, out)
+
+
+class CapturedGradient:
+    """The gradient that captured calls make up, to be held against what is in ``.grad``.
+
+    The two differ where the closure throws a gradient away, adds to one, or calls a ``backward``
+    that cannot be captured; the curvature would then be that of another function.
+    """
+
+    def __init__(self, bridge: Bridge) -> None:
+        self._bridge = bridge
+        self._sum = np.zeros(bridge.numel)
+
+    def add(self, call: Backward) -> None:
+        """Differentiate the call once, its graph kept."""
+        params = self._bridge.params
+        wanted = None if call.inputs is None else {id(leaf) for leaf in call.inputs}
+        owners = [i for i, p in enumerate(params) if wanted is None or id(p) in wanted]
+        if not owners:
+            return
+        with explained():
+            found = torch.autograd.grad(
+                call.roots,
+                [params[i] for i in owners],
+                call.seeds,
+                retain_graph=True,
+                allow_unused=True,
+            )
+        gradients: list[Tensor | None] = [None] * len(params)
+        for i, gradient in zip(owners, found, strict=True):
+            gradients[i] = gradient
+        self._sum += self._bridge.flatten(gradients)
+
+    def require(self, gradient: Array) -> None:
+        """Refuse a ``gradient`` that is not the sum, but for rounding."""
+        difference = float(np.abs(self._sum - gradient).max(initial=0.0))
+        scale = float(np.abs(gradient).max(initial=0.0))
+        if difference > coarsest_eps(self._bridge) ** 0.5 * max(scale, np.finfo(float).tiny):
+            raise RuntimeError(
+                f"the gradients that the closure leaves differ by up to {difference:.3g} from what "
+                f"its backward() calls give, so that the curvature would be that of another "
+                f"function. Does it clip, zero or add to a gradient after backward(), use a "
+                f"backward imported by name, or checkpoint with use_reentrant=True? Return the "
+                f"loss alone, checkpoint with use_reentrant=False, or use a first-order method."
+            )
+
+
+def identity_rows(n: int) -> RowSource:
+    """The rows of the n x n identity."""
+
+    def rows(begin: int, end: int) -> Array:
+        block = np.zeros((end - begin, n))
+        block[np.arange(end - begin), np.arange(begin, end)] = 1.0
+        return block
+
+    return rows
+
+
+def symmetrise(hessian: Array) -> Array:
+    """(H + H') / 2, in place: H is symmetric but for rounding."""
+    hessian += hessian.T
+    hessian *= 0.5
+    return hessian
+
+
+def _check_twice_differentiable(roots: Sequence[Tensor]) -> None:
+    """Refuse functions that torch would take for linear.
+
+    ``once_differentiable`` raises only where the incoming gradient carries a graph. Where it does
+    not, as in a loss's last operator, the second derivative would silently lack a term.
+    """
+    for node in nodes_below(roots):
+        function = getattr(type(node), "_forward_cls", None)
+        if function is not None and _is_once_differentiable(function.backward):
+            raise no_double_backward(f"{function.__name__} (marked with {ONCE})")
+
+
+def _is_once_differentiable(backward: Any) -> bool:
+    while hasattr(backward, "__wrapped__"):
+        code = getattr(backward, "__code__", None)
+        if code is not None and code.co_filename == torch.autograd.function.__file__:
+            return True
+        backward = backward.__wrapped__
+    return False

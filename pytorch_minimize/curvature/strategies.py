@@ -1,0 +1,220 @@
+"""Two ways to get Hessian products from a closure: keep its graph, or run it again for each."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import numpy as np
+from torch import Tensor
+
+from ..closure.backward_calls import Backward, backward_elsewhere
+from ..closure.runner import ClosureRunner
+from ..record.profile import Profile
+from ..settings import Strategy
+from ..typing import Array, Loss
+from .double_backward import CapturedGradient, DoubleBackward, RowSource
+from .operator import HessianOperator
+
+__all__ = ["Curvature", "GraphCurvature", "ReplayCurvature", "make_curvature"]
+
+
+class Curvature(Protocol):
+    """Hessian products of a closure's loss at the parameters' current values.
+
+    Attributes:
+        value: the loss, where a product has run the closure without an evaluation before it;
+            the gradient is in ``.grad`` then.
+    """
+
+    value: Loss | None
+
+    def evaluate(self) -> Loss:
+        """Run the closure: the loss, and the gradient in ``.grad``."""
+
+    def product(self, v: Array) -> tuple[Array, bool]:
+        """H v, shape (n,), a fresh array; and whether all of it is finite."""
+
+    def products(self, rows: RowSource, count: int) -> tuple[Array, bool]:
+        """The products with ``count`` rows, shape (count, n); and whether all are finite."""
+
+    def drop(self) -> None:
+        """The parameters change, or the run is over: let go of what belongs to this point."""
+
+
+class _ClosureCurvature:
+    """What both strategies share.
+
+    Args:
+        runner: runs the closure.
+        profile: runs of the closure are charged to ``closure``, the rest to ``curvature``.
+        block_bytes: about how much memory several products at once may allocate.
+    """
+
+    def __init__(self, runner: ClosureRunner, profile: Profile, block_bytes: int) -> None:
+        self._runner = runner
+        self._profile = profile
+        self._double_backward = DoubleBackward(runner.bridge, block_bytes)
+        self.value: Loss | None = None
+        self._is_verified = False  # that captured calls make up the gradient; once a run
+
+    def _replay(self, listener: Callable[[Backward], None]) -> Loss:
+        """Run the closure with its ``backward()`` calls going to ``listener``, on the clock."""
+        profile = self._profile
+
+        def timed(call: Backward) -> None:
+            profile.begin("curvature")
+            listener(call)
+            profile.begin("closure")
+
+        profile.begin("closure", "closure")
+        value = self._runner.replay(timed)
+        profile.begin("curvature")
+        return value
+
+
+class GraphCurvature(_ClosureCurvature):
+    """Keeps the graph of the gradient; a product is one pass through it.
+
+    The graph is built when the first product at a point is asked for, from the ``backward()``
+    calls of the evaluation there. Where there was none, the closure runs once more.
+    """
+
+    _calls: list[Backward] | None = None
+    _operator: HessianOperator | None = None
+
+    def evaluate(self) -> Loss:
+        value, self._calls = self._runner.value_and_backwards()
+        return value
+
+    def product(self, v: Array) -> tuple[Array, bool]:
+        return self._double_backward.product(self._built(), v)
+
+    def products(self, rows: RowSource, count: int) -> tuple[Array, bool]:
+        out = np.zeros((count, self._runner.bridge.numel))
+        return out, self._double_backward.add_products(self._built(), rows, out)
+
+    def drop(self) -> None:
+        self._calls = self._operator = self.value = None
+
+    def _built(self) -> HessianOperator:
+        if self._operator is None:
+            self._profile.count("graph")
+            operator = self._double_backward.operator()
+            if self._calls is None:
+                self.value = self._replay(lambda call: self._rebuild(operator, call))
+            else:
+                self._verify(self._calls)
+                for call in self._calls:
+                    self._double_backward.add(operator, call)
+            self._calls, self._operator = None, operator
+        return self._operator
+
+    def _rebuild(self, operator: HessianOperator, call: Backward) -> None:
+        backward_elsewhere(call, self._runner.bridge.params)
+        self._double_backward.add(operator, call, fill_grads=True)
+
+    def _verify(self, calls: Sequence[Backward]) -> None:
+        if self._is_verified:
+            return
+        captured = CapturedGradient(self._runner.bridge)
+        for call in calls:
+            captured.add(call)
+        captured.require(self._runner.bridge.flatten_grads())
+        self._is_verified = True
+
+
+class ReplayCurvature(_ClosureCurvature):
+    """Runs the closure for each product, and keeps no graph.
+
+    Each ``backward()`` call is differentiated twice when it is made and its graph freed, so that
+    a loss summed over micro-batches needs the memory of one of them.
+    """
+
+    _has_gradient = False
+
+    def evaluate(self) -> Loss:
+        value = self._runner.value_and_gradient()
+        self._has_gradient = True
+        return value
+
+    def product(self, v: Array) -> tuple[Array, bool]:
+        total = np.zeros(self._runner.bridge.numel)
+        finite = True
+
+        def take(operator: HessianOperator) -> None:
+            nonlocal finite
+            part, part_is_finite = self._double_backward.product(operator, v)
+            np.add(total, part, out=total)
+            finite = finite and part_is_finite
+
+        return total, self._for_each_backward(take) and finite
+
+    def products(self, rows: RowSource, count: int) -> tuple[Array, bool]:
+        out = np.zeros((count, self._runner.bridge.numel))
+        finite = True
+
+        def take(operator: HessianOperator) -> None:
+            nonlocal finite
+            finite = self._double_backward.add_products(operator, rows, out) and finite
+
+        return out, self._for_each_backward(take) and finite
+
+    def drop(self) -> None:
+        self._has_gradient, self.value = False, None
+
+    def _for_each_backward(self, take: Callable[[HessianOperator], None]) -> bool:
+        """Run the closure; whether it came to its end, with a loss that has a gradient."""
+        bridge = self._runner.bridge
+        verify = self._has_gradient and not self._is_verified
+        captured = CapturedGradient(bridge)
+
+        def differentiate(call: Backward) -> None:
+            operator = self._double_backward.operator()
+            backward_elsewhere(call, bridge.params)
+            if verify:
+                captured.add(call)
+            self._double_backward.add(operator, call, fill_grads=True)
+            take(operator)
+            # With inputs only a part was gone through; the rest may still be asked for.
+            if not call.retain_graph and call.inputs is None:
+                operator.free()
+
+        if not self._has_gradient:
+            self.value = self._replay(differentiate)
+            self._has_gradient = True
+            return _may_have_gradient(self.value)
+        # While the closure runs ``.grad`` is what backward() would have left, since closures may
+        # look at it; afterwards it is again what the evaluation left.
+        params = bridge.params
+        grads = [param.grad for param in params]
+        if verify:
+            evaluated = bridge.flatten_grads()
+        try:
+            value = self._replay(differentiate)
+        finally:
+            for param, grad in zip(params, grads, strict=True):
+                param.grad = grad
+        if not _may_have_gradient(value):
+            return False
+        if verify:
+            captured.require(evaluated)
+            self._is_verified = True
+        return True
+
+
+def _may_have_gradient(loss: Loss) -> bool:
+    """Whether a loss is not one that came back as a float because it has no gradient."""
+    return isinstance(loss, Tensor) or math.isfinite(loss)
+
+
+def make_curvature(
+    strategy: Strategy, runner: ClosureRunner, profile: Profile, block_bytes: int
+) -> Curvature:
+    """The strategy of that name."""
+    kinds: dict[Strategy, type[GraphCurvature | ReplayCurvature]] = {
+        "graph": GraphCurvature,
+        "replay": ReplayCurvature,
+    }
+    return kinds[strategy](runner, profile, block_bytes)

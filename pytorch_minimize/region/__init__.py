@@ -1,0 +1,1 @@
+"""Where a solver may look: bounds, groups that state them, constraints, feasibility."""

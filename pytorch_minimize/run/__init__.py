@@ -1,0 +1,1 @@
+"""One run in torch's terms: step, limits, endings, the user's callback, what is left."""

@@ -1,0 +1,1 @@
+"""scipy's global optimisers: their table, wrappers, callbacks, local searches."""

@@ -1,0 +1,87 @@
+"""The population of differential evolution, a generation at a time."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..closure.population import VectorizedLoss, stack_parameters
+from ..scipy_minimize.function import ScipyFunction
+from ..typing import Array
+
+__all__ = ["Population"]
+
+
+class Population:
+    """The objective of differential evolution's ``vectorized=True``: (n, S) points -> S losses.
+
+    Args:
+        function: files the losses.
+        vectorized: the user's.
+        x0: a point at which the closure and ``vectorized`` must agree.
+
+    Raises:
+        ValueError: they do not, or the losses have another shape than (S,).
+    """
+
+    _raised = 0  # points of this call at which ``vectorized`` did
+
+    def __init__(self, function: ScipyFunction, vectorized: VectorizedLoss, x0: Array) -> None:
+        self._function = function
+        self._objective = function.objective
+        self._vectorized = vectorized
+        self._check(x0)
+
+    def __call__(self, columns: Array) -> Array:
+        objective = self._objective
+        points = np.array(columns.T, dtype=np.float64, order="C")
+        if objective.before_evaluation is not None:
+            objective.before_evaluation()
+        self._raised = 0
+        with objective.users_code("closure", "vectorized"):
+            values = self._losses(points)
+        objective.expect_recovered(self._raised)
+        objective.profile.count("points", len(points))
+        return self._function.many(points, values)
+
+    def _losses(self, points: Array) -> Array:
+        stacked = stack_parameters(points, self._objective.bridge.params)
+        try:
+            with torch.no_grad():
+                losses: Any = self._vectorized(stacked)
+        except self._objective.recover:
+            return self._halved(points)
+        if not isinstance(losses, Tensor) or losses.shape != (len(points),):
+            got = tuple(losses.shape) if isinstance(losses, Tensor) else type(losses).__name__
+            raise ValueError(
+                f"vectorized: expected a tensor of shape ({len(points)},), one loss for each "
+                f"point; got {got}"
+            )
+        return losses.detach().to("cpu", torch.float64).numpy().copy()
+
+    def _halved(self, points: Array) -> Array:
+        """The losses where ``vectorized`` raises for some of the points; NaN for these."""
+        if len(points) == 1:
+            self._raised += 1
+            return np.array([math.nan])
+        return np.concatenate([self._losses(half) for half in np.array_split(points, 2)])
+
+    def _check(self, x0: Array) -> None:
+        """A loss that means something else, or parameters in another order, show here."""
+        objective = self._objective
+        inside, objective.violation = objective.violation, lambda: None  # x0 need not be feasible
+        alone = objective.evaluate(x0).value
+        objective.violation = inside
+        together = float(self._losses(x0[None, :])[0])
+        if math.isfinite(together) and not math.isclose(
+            alone, together, rel_tol=1e-3, abs_tol=1e-3
+        ):
+            raise ValueError(
+                f"vectorized: expected the closure's loss at the start, {alone:.6g}; got "
+                f"{together:.6g}. It must compute the same loss, from a list of one stacked tensor "
+                f"for each parameter, in the order of the optimizer's parameters."
+            )

@@ -1,0 +1,1 @@
+"""scipy.optimize.minimize: the table of its methods, its arguments, its quirks."""

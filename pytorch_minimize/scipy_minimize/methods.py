@@ -1,0 +1,270 @@
+"""One table: what each method of scipy.optimize.minimize needs, accepts and calls things.
+
+Validation, the optimizer's choice of route, the documentation and the parametrised tests all read
+it. The facts are those of scipy 1.15 to 1.17 (``scipy.optimize.show_options``); a test holds them
+against the signatures of the scipy that is installed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ..row import Method
+from ..wording import did_you_mean, shown
+
+__all__ = ["CURVATURE_METHODS", "METHODS", "find_method"]
+
+
+def _options(names: str) -> frozenset[str]:
+    return frozenset(names.split())
+
+
+_LINE_SEARCH_FAILED = frozenset({2})
+_NO_PREDICTED_DECREASE = frozenset({2})
+_SECOND_ORDER = ("jac", "njev", "nhev")
+_DIFFERENCES = "eps finite_diff_rel_step workers"
+_TRUST_REGION = (
+    "initial_trust_radius max_trust_radius eta gtol maxiter disp return_all workers "
+    "subproblem_maxiter"
+)
+_MAXFUN = {"maxfun": "maxfev"}
+_MAXFEV = {"maxfev": "maxfun"}
+
+METHODS: dict[str, Method] = {
+    method.name.lower(): method
+    for method in (
+        Method(
+            "Nelder-Mead",
+            gradient=False,
+            bounds=True,
+            keeps_bounds=True,
+            options=_options("disp maxiter maxfev return_all initial_simplex xatol fatol adaptive"),
+            aliases=_MAXFUN,
+            result=(),
+        ),
+        Method(
+            "Powell",
+            gradient=False,
+            bounds=True,
+            keeps_bounds=True,
+            options=_options("disp xtol ftol maxiter maxfev direc return_all"),
+            aliases=_MAXFUN,
+            result=(),
+        ),
+        Method(
+            "CG",
+            gradient=True,
+            options=_options(f"disp gtol norm maxiter return_all c1 c2 {_DIFFERENCES}"),
+            tolerances=("gtol",),
+            precision_lost=_LINE_SEARCH_FAILED,
+            gradient_test=1e-5,
+        ),
+        Method(
+            "BFGS",
+            gradient=True,
+            options=_options(
+                f"disp gtol norm maxiter return_all xrtol c1 c2 hess_inv0 {_DIFFERENCES}"
+            ),
+            gradient_test=1e-5,
+            tolerances=("gtol",),
+            precision_lost=_LINE_SEARCH_FAILED,
+        ),
+        Method(
+            "L-BFGS-B",
+            gradient=True,
+            bounds=True,
+            keeps_bounds=True,
+            options=_options(f"disp maxcor ftol gtol maxfun maxiter iprint maxls {_DIFFERENCES}"),
+            aliases=_MAXFEV,
+            tolerances=("ftol", "gtol"),
+            prints=False,  # deprecated in 1.17, gone in 1.18
+            precision_lost=_LINE_SEARCH_FAILED,
+            gradient_test=1e-5,
+        ),
+        Method(
+            "TNC",
+            gradient=True,
+            bounds=True,
+            keeps_bounds=True,
+            options=_options(
+                "disp scale offset mesg_num maxCGit eta stepmx accuracy minfev ftol xtol gtol "
+                f"rescale maxfun {_DIFFERENCES}"
+            ),
+            result=("jac",),
+            aliases=_MAXFEV,
+            tolerances=("ftol", "gtol"),
+            # Its Hessian products are differences of gradients.
+            precision={"accuracy": 0.5, "ftol": 1.0},
+            ends_on_stop_iteration=False,
+            counts_no_iterations=True,
+            precision_lost=frozenset({4, 6}),  # line search failed, no progress
+        ),
+        Method(
+            "COBYLA",
+            gradient=False,
+            bounds=True,
+            constraints=True,
+            separates=True,
+            options=_options("disp rhobeg tol maxiter catol f_target"),
+            ends_on_stop_iteration=False,
+            # COBYLA's maxiter counts evaluations.
+            aliases={"maxfev": "maxiter", "maxfun": "maxiter"},
+            result=("maxcv",),
+        ),
+        Method(
+            "COBYQA",
+            gradient=False,
+            bounds=True,
+            keeps_bounds=True,
+            constraints=True,
+            options=_options(
+                "disp maxfev maxiter f_target feasibility_tol initial_tr_radius final_tr_radius "
+                "scale"
+            ),
+            result=("maxcv",),
+            ends_on_stop_iteration=False,
+            aliases=_MAXFUN,
+        ),
+        Method(
+            "SLSQP",
+            gradient=True,
+            bounds=True,
+            keeps_bounds=True,
+            constraints=True,
+            separates=True,
+            options=_options(f"disp ftol maxiter iprint {_DIFFERENCES}"),
+            tolerances=("ftol",),
+            ends_on_stop_iteration=False,
+            precision_lost=frozenset({8}),  # no descent along the search direction
+            result=("jac", "njev", "multipliers"),
+        ),
+        Method(
+            "Newton-CG",
+            gradient=True,
+            needs_gradient=True,
+            curvature=("hessp", "hess"),
+            options=_options("disp xtol maxiter eps return_all c1 c2 workers"),
+            tolerances=("xtol",),
+            precision_lost=_LINE_SEARCH_FAILED,
+            result=_SECOND_ORDER,
+        ),
+        Method(
+            "trust-ncg",
+            gradient=True,
+            needs_gradient=True,
+            curvature=("hessp", "hess"),
+            options=_options(_TRUST_REGION),
+            tolerances=("gtol",),
+            precision_lost=_NO_PREDICTED_DECREASE,
+            gradient_test=1e-4,
+            result=_SECOND_ORDER,
+        ),
+        Method(
+            "trust-krylov",
+            gradient=True,
+            needs_gradient=True,
+            curvature=("hessp", "hess"),
+            options=_options(f"{_TRUST_REGION} inexact"),
+            tolerances=("gtol",),
+            precision_lost=_NO_PREDICTED_DECREASE,
+            gradient_test=1e-4,
+            result=_SECOND_ORDER,
+        ),
+        Method(
+            "trust-exact",
+            gradient=True,
+            needs_gradient=True,
+            curvature=("hess",),
+            options=_options(_TRUST_REGION),
+            tolerances=("gtol",),
+            precision_lost=_NO_PREDICTED_DECREASE,
+            gradient_test=1e-4,
+            result=_SECOND_ORDER,
+        ),
+        Method(
+            "dogleg",
+            gradient=True,
+            needs_gradient=True,
+            curvature=("hess",),
+            positive_definite=True,
+            options=_options(_TRUST_REGION),
+            tolerances=("gtol",),
+            precision_lost=_NO_PREDICTED_DECREASE,
+            gradient_test=1e-4,
+            result=_SECOND_ORDER,
+        ),
+        Method(
+            "trust-constr",
+            gradient=True,
+            curvature=("hessp", "hess"),
+            bounds=True,
+            constraints=True,
+            constraint_curvature=True,
+            options=_options(
+                "xtol gtol barrier_tol sparse_jacobian maxiter verbose finite_diff_rel_step "
+                "initial_constr_penalty initial_tr_radius initial_barrier_parameter "
+                "initial_barrier_tolerance factorization_method disp workers"
+            ),
+            result=("grad", "njev", "nhev", "constr_violation", "optimality"),
+            tolerances=("gtol", "xtol"),
+            ends_on_stop_iteration=False,
+            tells_state=True,
+        ),
+    )
+}
+
+_CLASSES = {
+    name: f"{wrapper} runs it"
+    for name, wrapper in {
+        "basinhopping": "BasinHoppingWrapper",
+        "differential_evolution": "DifferentialEvolutionWrapper",
+        "shgo": "SHGOWrapper",
+        "dual_annealing": "DualAnnealingWrapper",
+        "direct": "DirectWrapper",
+        "brute": "BruteWrapper",
+    }.items()
+}
+
+CURVATURE_METHODS = tuple(method.name for method in METHODS.values() if method.curvature)
+
+
+def find_method(
+    method: str | Callable[..., Any] | None, *, bounds: object = None, constraints: object = None
+) -> Method | None:
+    """The table's row for ``method``, in any case; None for a callable, which may do anything.
+
+    ``method=None`` is scipy's own choice: SLSQP with constraints, L-BFGS-B with bounds, else BFGS.
+
+    Raises:
+        ValueError: the method is not in the table.
+        TypeError: it is neither a name, nor a callable, nor None.
+
+    Example:
+        >>> find_method("l-bfgs-b").name
+        'L-BFGS-B'
+        >>> find_method(None, bounds=[(0, 1)]).name
+        'L-BFGS-B'
+    """
+    if method is None:
+        has_constraints = not (constraints is None or constraints == () or constraints == [])
+        method = "SLSQP" if has_constraints else "BFGS" if bounds is None else "L-BFGS-B"
+    names = [row.name for row in METHODS.values()]
+    if isinstance(method, type):
+        raise TypeError(
+            f"method: expected the name of a method, a function or None, got the class "
+            f"{method.__name__}{did_you_mean(method.__name__, names)}"
+        )
+    if callable(method):
+        return None
+    if not isinstance(method, str):
+        raise TypeError(
+            f"method: expected the name of a method, a callable or None, got {shown(method)}"
+        )
+    row = METHODS.get(method.lower())
+    if row is None:
+        raise ValueError(
+            f"method: expected one of {', '.join(names)}, or a callable; got {shown(method)}"
+            f"{did_you_mean(method, names, _CLASSES)}"
+        )
+    return row
