@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pytorch_minimize.optim import MinimizeWrapper
 from pytorch_minimize.run.watch import Watch
+from pytorch_minimize.scipy_minimize.callback import ScipyCallback
 
 from .quadratic import Quadratic
 from .timing import medians
@@ -40,16 +41,17 @@ class Stopwatch:
         """Inside the block what the watch does is timed; the stopwatch starts from 0."""
         self.seconds = 0.0
         with contextlib.ExitStack() as patches:
-            for name in ("__call__", "before_evaluation", "close"):
-                timed = self._timed(getattr(Watch, name))
-                patches.enter_context(mock.patch.object(Watch, name, timed))
+            for owner, name in ((ScipyCallback, "__call__"), (Watch, "due"), (Watch, "close")):
+                timed = self._timed(getattr(owner, name))
+                patches.enter_context(mock.patch.object(owner, name, timed))
             yield
 
-    def _timed(self, method: Callable[..., None]) -> Callable[..., None]:
-        def timed(*args: Any, **keywords: Any) -> None:
+    def _timed(self, method: Callable[..., Any]) -> Callable[..., Any]:
+        def timed(*args: Any, **keywords: Any) -> Any:
             start = time.perf_counter()
-            method(*args, **keywords)
+            returned = method(*args, **keywords)
             self.seconds += time.perf_counter() - start
+            return returned
 
         return timed
 

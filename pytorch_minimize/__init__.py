@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .bridge import extension as _extension  # noqa: F401  refuses a missing or stale extension
+from . import extension as _extension  # noqa: F401  refuses a missing or stale extension
 
 if TYPE_CHECKING:
     from .optim import (

@@ -21,9 +21,9 @@ import torch
 from torch import Tensor
 
 from . import __version__
-from .bridge.extension import chosen_bridge, native
 from .bridge.interface import Bridge
 from .bridge.python import PythonBridge
+from .extension import chosen_bridge, native
 
 SIZES = (100, 10_000, 1_000_000)
 DTYPES = (torch.float64, torch.float32)

@@ -5,19 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import scipy.optimize
-from scipy.optimize import OptimizeResult
 from typing_extensions import Unpack
 
 from .closure.population import vectorize
 from .problem.objective import NonfiniteError
 from .region.bounds import any_group_bounds
-from .region.box import is_fixed
 from .region.constraints import ClosureConstraint
 from .region.group_keys import as_groups
-from .run.finish import all_fixed
-from .run.optimizer import ScipyOptimizer
-from .run.watch import Watch
 from .scipy_global.evolution import DifferentialEvolutionWrapper
 from .scipy_global.wrappers import (
     BasinHoppingWrapper,
@@ -27,9 +21,8 @@ from .scipy_global.wrappers import (
     SHGOWrapper,
 )
 from .scipy_minimize.arguments import Arguments
-from .scipy_minimize.function import ScipyFunction
+from .scipy_minimize.optimizer import MinimizeOptimizer
 from .settings import RunKeywords
-from .typing import Array
 
 __all__ = [
     "BasinHoppingWrapper",
@@ -45,7 +38,7 @@ __all__ = [
 ]
 
 
-class MinimizeWrapper(ScipyOptimizer):
+class MinimizeWrapper(MinimizeOptimizer):
     """``scipy.optimize.minimize`` over the parameters of a model.
 
     One call of :meth:`step` runs a whole minimisation with the full batch. scipy sees a flat
@@ -105,16 +98,3 @@ class MinimizeWrapper(ScipyOptimizer):
         bounded = any_group_bounds([group for group in groups if isinstance(group, Mapping)])
         arguments = Arguments.parse(minimizer_args, bounds_in_groups=bounded)
         super().__init__(groups, arguments, run_keywords)
-
-    def _groups_changed(self) -> None:
-        self._arguments = self._arguments.for_groups(bounded=self._has_group_bounds)
-
-    def _solve(self, function: ScipyFunction, watch: Watch, x0: Array) -> OptimizeResult:
-        row = self._arguments.row
-        function.objective.owns_points = row is not None and row.gradient
-        keywords = self._minimize_keywords(self._arguments, function, watch)
-        if row is not None and is_fixed(function.bounds):
-            return all_fixed(function, x0, self._arguments)
-        # A method of the user's own may write into the start, which no scipy method does.
-        start = x0.copy() if row is None else x0
-        return scipy.optimize.minimize(function.fun, start, **keywords)

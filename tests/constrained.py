@@ -84,13 +84,13 @@ def for_scipy(
         c = Converted(params, constraint.fun)
         shape = c.closure().shape
         lb, ub = (np.broadcast_to(b, shape).reshape(-1) for b in (constraint.lb, constraint.ub))
-        if row.constraint_curvature:
+        if row.asks.constraint_curvature:
             hess = c.weighted_hessian
             made.append(NonlinearConstraint(c.values, lb, ub, jac=c.jacobian, hess=hess))
             continue
         limited = np.isfinite(lb) | np.isfinite(ub)
         # Equalities apart keep the methods that separate them from a warning.
-        kinds = (lb == ub, limited & (lb != ub)) if row.separates else (limited,)
+        kinds = (lb == ub, limited & (lb != ub)) if row.asks.separates else (limited,)
         made += [_rows(c, kind, lb, ub) for kind in kinds if kind.any()]
     return made
 

@@ -44,7 +44,7 @@ def derivatives(instance: Instance, method: str | None) -> dict[str, Any]:
         return {"jac": instance.jac}
     row = METHODS[method.lower()]
     given: dict[str, Any] = {"jac": instance.jac} if row.gradient else {}
-    if row.positive_definite:
+    if row.asks.positive_definite:
         hess = instance.converted.hess
         return given | {"hess": lambda x: shift_to_positive_definite(hess(x))[0]}
     if row.curvature:

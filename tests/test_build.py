@@ -12,7 +12,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from pytorch_minimize import _C
-from pytorch_minimize.bridge.rebuild import how_to_rebuild
+from pytorch_minimize.rebuild import how_to_rebuild
 
 CUDA = _C.build_info()["cuda"]
 SETUP = Path(__file__).parent.parent / "setup.py"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from pytorch_minimize.row import Method
+from pytorch_minimize.row import Row as Solver
 from pytorch_minimize.scipy_minimize.methods import METHODS
 
 from ..environment import headline
@@ -18,7 +18,7 @@ from .markdown import Report, markdown, rows_of, seconds, shown, source
 
 
 def methods(report: Report) -> str:
-    def row(method: Method) -> Sequence[object]:
+    def row(method: Solver) -> Sequence[object]:
         return (
             f"`{method.name}`",
             "yes" if method.gradient else "-",

@@ -1,4 +1,5 @@
 #include "python/arrays.h"
+#include "python/guard.h"
 #include "python/py_bridge.h"
 #include "python/thread_limit.h"
 
@@ -6,6 +7,7 @@
 #include <torch/csrc/Exceptions.h>
 #include <torch/csrc/utils/pybind.h>
 
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -156,6 +158,36 @@ void bind_threads(py::module_& m) {
           "The last holder gives back the user's number.");
 }
 
+void bind_guard(py::module_& m) {
+  py::class_<Clock>(m, "Clock", "Seconds by part, and counts.")
+      .def(
+          py::init<const std::vector<std::string>&, py::dict, py::dict, py::object>(),
+          py::arg("parts"), py::arg("counts"), py::arg("flags"), py::arg("show"))
+      .def(
+          "begin", &Clock::begin, py::arg("part"), py::arg("what") = py::none(),
+          "The time from here on goes to `part`; counts `what`.")
+      .def(
+          "attribute", &Clock::attribute, py::arg("part"), py::arg("seconds"),
+          "Some of the seconds since the last `begin` were those of `part`.")
+      .def("start", &Clock::start, py::arg("part"), "Time before this belongs to no part.")
+      .def("stop", &Clock::stop, py::arg("part"), "Time after this is shown to no profiler.")
+      .def_property_readonly("part", &Clock::part, "The part that time goes to now.")
+      .def_property_readonly("seconds", &Clock::seconds, "By part.");
+  py::class_<Guard>(m, "Guard", "The one way into code of the user's.")
+      .def(
+          py::init<Clock&, py::object, py::object>(), py::arg("clock"), py::arg("hold"),
+          py::arg("release"), py::keep_alive<1, 2>())
+      .def(
+          "run", &Guard::run, py::arg("part"), py::arg("what"), py::arg("code"),
+          "What code() returns; its time goes to `part`, and it is counted as `what`.")
+      .def("hold", &Guard::hold, "Sets the solver's threads.")
+      .def("release", &Guard::release, "Gives back the user's.")
+      .def("remember", &Guard::remember, py::arg("error"), "An error is on its way.")
+      .def("forget", &Guard::forget, "It is dealt with.")
+      .def("check", &Guard::check, "Raises what was remembered.")
+      .def_property_readonly("error", &Guard::error, "What was remembered, or None.");
+}
+
 }  // namespace
 }  // namespace minimize
 
@@ -188,5 +220,6 @@ PYBIND11_MODULE(_C, m) {
       "largest", py::overload_cast<py::handle>(largest), py::arg("v"),
       "max |v_i|; 0 if v is empty.");
   bind_threads(m);
+  bind_guard(m);
   m.def("build_info", build_info, "What this extension was built with, and for.");
 }

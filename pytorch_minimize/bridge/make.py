@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from torch import Tensor
 from torch.nn.parameter import is_lazy
 
-from .extension import chosen_bridge, load_extension
+from ..extension import chosen_bridge, load_extension
 from .interface import Bridge
 from .python import PythonBridge, PythonTensorBridge
 

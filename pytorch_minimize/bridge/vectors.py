@@ -6,14 +6,16 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from scipy.optimize import Bounds
 
+from ..extension import native
 from ..typing import Array
 from ..typing import Array as Vector
-from .extension import native
 from .python_checks import check_vectors
 
 __all__ = [
     "as_vector",
+    "clip",
     "distance",
     "largest",
     "python_distance",
@@ -30,6 +32,17 @@ def as_vector(x: Any) -> Array:
     if isinstance(x, np.ndarray) and x.ndim == 1 and x.dtype == _FLOAT64:
         return x
     return np.asarray(x, dtype=np.float64).reshape(-1)
+
+
+def clip(x: Array, bounds: Any) -> Array:
+    """x inside bounds in any of scipy's forms; None for no bound."""
+    if bounds is None:
+        return x
+    if not isinstance(bounds, Bounds):
+        pairs = [(-np.inf if a is None else a, np.inf if b is None else b) for a, b in bounds]
+        bounds = Bounds(*np.array(pairs, dtype=np.float64).T)
+    clipped: Array = np.clip(x, bounds.lb, bounds.ub)
+    return clipped
 
 
 def python_same_values(a: Array, b: Array) -> bool:

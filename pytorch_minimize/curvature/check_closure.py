@@ -9,6 +9,7 @@ import numpy as np
 from scipy.optimize import Bounds
 
 from ..bridge.layout import coarsest_eps
+from ..bridge.vectors import clip
 from ..closure.loss import read_loss
 from ..closure.runner import ClosureRunner
 from ..typing import Array
@@ -149,7 +150,7 @@ def _check_product(
     try:
         ends = []
         for end in (x + direction, x - direction):
-            bridge.load_params(end if bounds is None else np.clip(end, bounds.lb, bounds.ub))
+            bridge.load_params(clip(end, bounds))
             # What is loaded is rounded to the parameters' dtype.
             ends.append((bridge.flatten_params(), _evaluate(runner, True)[1]))
     finally:

@@ -11,6 +11,7 @@ from scipy.optimize import Bounds
 
 from ..bridge.interface import Bridge
 from ..bridge.layout import reals
+from ..bridge.vectors import clip
 from ..closure.loss import read_loss
 from ..closure.runner import ClosureRunner
 from ..typing import Array
@@ -194,7 +195,7 @@ def _make_room(bridge: Bridge, x: Array, margin: Array, bounds: Bounds | None) -
         bridge.load_params(x)
         return np.full_like(x, math.inf)
     margin = np.minimum((bounds.ub - bounds.lb) / 4, margin)
-    bridge.load_params(np.clip(x, bounds.lb + margin, bounds.ub - margin))
+    bridge.load_params(clip(x, Bounds(bounds.lb + margin, bounds.ub - margin)))
     x = bridge.flatten_params()
     room: Array = np.maximum(np.minimum(x - bounds.lb, bounds.ub - x), 0.0)
     return room

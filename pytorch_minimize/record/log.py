@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from torch import Tensor
 
@@ -28,12 +28,12 @@ def log_start(solver: str, bridge: str, params: Sequence[Tensor], numel: int) ->
         )
 
 
-def log_end(report: str, profile: Profile) -> None:
-    """How it ended and what it took."""
+def log_end(report: Callable[[], str], profile: Profile) -> None:
+    """How it ended and what it took; ``report`` says how."""
     if logger.isEnabledFor(logging.INFO):
         logger.info(
             "%s, %d closure runs in %.3g s",
-            report,
+            report(),
             profile.counts.get("closure", 0),
             profile.total,
         )

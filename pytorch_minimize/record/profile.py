@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from contextlib import AbstractContextManager
-from time import perf_counter
-from typing import Any
+from collections.abc import Callable
 
-from torch.autograd import profiler
-from torch.profiler import record_function
+from .clock import RANGES, make_clock
 
 __all__ = ["PARTS", "RANGES", "Profile"]
 
 PARTS = ("closure", "bridge", "curvature", "solver")
-
-# What the parts are called in torch.profiler's traces. The closure is the user's, and has none:
-# curvature ranges that open inside it must close before a range of the user's own does.
-RANGES = {part: f"minimize.{part}" for part in ("bridge", "curvature", "solver")}
 
 
 class Profile:
@@ -46,88 +39,60 @@ class Profile:
         True
     """
 
+    begin: Callable[..., None]
+    """``begin(part, what=None)``: the time from here on goes to ``part``; counts ``what``."""
+    attribute: Callable[[str, float], None]
+    """``attribute(part, seconds)``: so many seconds since the last ``begin`` were ``part``'s."""
+
     def __init__(self) -> None:
-        self._seconds = dict.fromkeys(PARTS, 0.0)
         self.counts: defaultdict[str, int] = defaultdict(int)
-        self._part = "solver"
-        self._mark = perf_counter()
-        self._shows_ranges = False
-        self._range: AbstractContextManager[Any] | None = None
+        self._set_clock()
+
+    def _set_clock(self) -> None:
+        self.clock = make_clock(PARTS, self.counts)
+        # The clock's own: they are called several times an evaluation.
+        self.begin, self.attribute = self.clock.begin, self.clock.attribute
 
     @property
     def closure(self) -> float:
-        return self._seconds["closure"]
+        return self.clock.seconds["closure"]
 
     @property
     def bridge(self) -> float:
-        return self._seconds["bridge"]
+        return self.clock.seconds["bridge"]
 
     @property
     def curvature(self) -> float:
-        return self._seconds["curvature"]
+        return self.clock.seconds["curvature"]
 
     @property
     def solver(self) -> float:
-        return self._seconds["solver"]
+        return self.clock.seconds["solver"]
 
     def start(self) -> None:
         """Set the clock going, with the solver; time before this call belongs to no part."""
-        self._part, self._shows_ranges = "solver", True
-        self._mark = perf_counter()
-        self._show()
-
-    def begin(self, part: str, what: str | None = None) -> None:
-        """The time from here on goes to ``part``, that since the last call to the part before.
-
-        What begins is counted as ``what``: a :meth:`count` in the same call, which is cheaper.
-        """
-        now = perf_counter()
-        self._seconds[self._part] += now - self._mark
-        self._part = part
-        self._mark = now
-        if what is not None:
-            self.counts[what] += 1
-        # Several times per evaluation: the range itself would cost 17 us.
-        if profiler._is_profiler_enabled or self._range is not None:
-            self._show()
+        self.clock.start("solver")
 
     def stop(self) -> None:
         """The run is over: time after this call belongs to no part."""
-        self.begin("solver")
-        self._shows_ranges = False
-        self._show()
-
-    def attribute(self, part: str, seconds: float) -> None:
-        """Some of the seconds since the last :meth:`begin` were those of ``part``."""
-        self._seconds[part] += seconds
-        self._mark += seconds
+        self.clock.stop("solver")
 
     def count(self, what: str, times: int = 1) -> None:
         """Add to the count of ``what``."""
         self.counts[what] += times
 
-    def _show(self) -> None:
-        """Close the range of the part that ended, and open that of the part that began."""
-        ended, self._range = self._range, None
-        if ended is not None:
-            ended.__exit__(None, None, None)
-        name = RANGES.get(self._part)
-        if self._shows_ranges and profiler._is_profiler_enabled and name is not None:
-            self._range = record_function(name)
-            self._range.__enter__()
-
     @property
     def total(self) -> float:
         """Seconds of the whole step."""
-        return sum(self._seconds.values())
+        return sum(self.clock.seconds.values())
 
     def as_dict(self) -> dict[str, object]:
         """Seconds by part, ``total`` and ``counts``, ready for JSON."""
-        return {**self._seconds, "total": self.total, "counts": dict(self.counts)}
+        return {**self.clock.seconds, "total": self.total, "counts": dict(self.counts)}
 
     def __str__(self) -> str:
         total = self.total
-        rows = [*self._seconds.items(), ("total", total)]
+        rows = [*self.clock.seconds.items(), ("total", total)]
         lines = [f"{'part':<10}{'seconds':>12}{'share':>9}"]
         for name, seconds in rows:
             share = seconds / total if total else 0.0
@@ -137,3 +102,12 @@ class Profile:
 
     def __repr__(self) -> str:
         return f"<Profile total={self.total:.6f}s closure={self.closure:.6f}s>"
+
+    def __getstate__(self) -> dict[str, object]:
+        return {"seconds": self.clock.seconds, "counts": dict(self.counts)}
+
+    def __setstate__(self, state: dict[str, dict[str, float]]) -> None:
+        self.counts = defaultdict(int, {name: int(n) for name, n in state["counts"].items()})
+        self._set_clock()
+        for part, seconds in state["seconds"].items():
+            self.attribute(part, seconds)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..bridge.interface import Bridge
 from ..bridge.layout import reals
+from ..bridge.vectors import clip
 from ..typing import Array
 
 __all__ = ["completer", "is_fixed", "start_within"]
@@ -42,14 +43,13 @@ def start_within(bridge: Bridge, bounds: Bounds | None, *, strictly: bool = Fals
         _refuse_start(bridge)
     if bounds is None:
         return
-    inside = np.clip(x, bounds.lb, bounds.ub)
-    if strictly:
-        inside = _strictly(inside, bounds)
+    nearest = clip(x, bounds)
+    inside = _strictly(nearest, bounds) if strictly else nearest
     distance = np.abs(inside - x)
     if not distance.any():
         return
     # A parameter set to its bound is outside by one rounding of its dtype; no cause to warn.
-    distance = np.abs(np.clip(x, bounds.lb, bounds.ub) - x)
+    distance = np.abs(nearest - x)
     rounding = np.concatenate([np.full(reals(p), _rounding(p)) for p in bridge.params])
     outside = int((distance > rounding * np.abs(inside)).sum())
     if outside:

@@ -12,16 +12,18 @@ from scipy.optimize import NonlinearConstraint
 from scipy.sparse.linalg import LinearOperator
 from torch import Tensor
 
+from ..bridge.vectors import as_vector
 from ..closure.autograd_graph import leaves_below
 from ..closure.backward_calls import Backward
 from ..curvature.double_backward import DoubleBackward
 from ..curvature.jacobian import JacobianTaker
 from ..curvature.operator import HessianOperator
-from ..problem.objective import Objective
-from ..row import Method
+from ..problem.evaluator import Evaluator
+from ..row import Asks
 from ..typing import Array
 from ..wording import shown
 from .constraints import ClosureConstraint, overshoot
+from .region import Region
 
 __all__ = ["ConstraintFunction"]
 
@@ -34,16 +36,17 @@ _NO_BLOCKS = 0
 class ConstraintFunction:
     """A :class:`ClosureConstraint` during one run: c as a function of the flat x.
 
-    The objective owns where the parameters are. What is asked for at the point where they are
+    The evaluator owns where the parameters are. What is asked for at the point where they are
     moves nothing, so neither of the two makes the other run again.
 
     Args:
         stated: what the user stated.
-        objective: moves the parameters; they must be at the start, where ``fun`` is run once to
+        evaluator: moves the parameters; they must be at the start, where ``fun`` is run once to
             learn its shape.
-        row: of the method that will ask; None for a callable method.
+        learned: called when c became known where the parameters are.
+        asks: of the solver.
         name: for messages.
-        complete: puts back variables that the method leaves out of x.
+        region: of the search, whose bounds hold here too.
     """
 
     _output: Tensor | None
@@ -54,24 +57,26 @@ class ConstraintFunction:
     def __init__(
         self,
         stated: ClosureConstraint,
-        objective: Objective,
-        row: Method | None,
+        evaluator: Evaluator[Array],
+        learned: Callable[[], None],
+        asks: Asks,
         name: str,
-        complete: Callable[[Array], Array] | None = None,
+        region: Region,
     ) -> None:
-        self._stated, self._objective, self._name = stated, objective, name
-        self._complete = complete
-        self._needs_gradient = row is None or row.gradient
-        self._needs_curvature = row is None or row.constraint_curvature
-        self._separates = row is not None and row.separates
-        self._take_jacobian = JacobianTaker(objective.bridge, name)
-        self._double_backward = DoubleBackward(objective.bridge, _NO_BLOCKS)
+        self._stated, self._evaluator, self._name = stated, evaluator, name
+        self._learned = learned
+        self._region, self._complete = region, region.completer()
+        self._needs_gradient = asks.constraint_gradient
+        self._needs_curvature = asks.constraint_curvature
+        self._separates = asks.separates
+        self._take_jacobian = JacobianTaker(evaluator.bridge, name)
+        self._double_backward = DoubleBackward(evaluator.bridge, _NO_BLOCKS)
         self._known: dict[bytes, Array] = {}
         self._shape: torch.Size | None = None
         self._values = np.empty(0)
         self._forget()
-        objective.on_leave.append(self._forget)
-        output = self._run_at(objective.x)
+        evaluator.when_leaving(self._forget)
+        output = self._run_at(evaluator.x)
         self._check_dependence(output)
         self._shape = output.shape
         self._lb = self._fitted(stated.lb, "lb")
@@ -89,7 +94,7 @@ class ConstraintFunction:
             self._run_at(x)
             values = self._values
         self._known[key] = values
-        if len(self._known) > _POINTS_PER_VARIABLE * (self._objective.bridge.numel + 4):
+        if len(self._known) > _POINTS_PER_VARIABLE * (self._evaluator.bridge.numel + 4):
             del self._known[next(iter(self._known))]
         return values
 
@@ -97,8 +102,11 @@ class ConstraintFunction:
         """The Jacobian at x; a fresh array (Note [fresh gradients])."""
         output = self._run_at(x)
         if self._jacobian is None:
-            with self._objective.users_code("closure", "constraint_jac"):
-                self._jacobian = self._take_jacobian(output, keep_graph=self._needs_curvature)
+            self._jacobian = self._evaluator.guard.run(
+                "closure",
+                "constraint_jac",
+                lambda: self._take_jacobian(output, keep_graph=self._needs_curvature),
+            )
             if not self._needs_curvature:
                 self._output = output.detach()
         return self._jacobian
@@ -112,12 +120,16 @@ class ConstraintFunction:
         if not (v.any() and p.any()):
             return np.zeros(p.shape)
         output = self._run_at(x)
-        with self._objective.users_code("curvature", "constraint_hessp"):
-            if self._operator is None or self._weights is not v:
-                self._operator, self._weights = self._double_backward.operator(), v
-                seed = torch.from_numpy(v).to(output).view(output.shape)
-                self._double_backward.add(self._operator, Backward((output,), (seed,)))
-            return self._double_backward.product(self._operator, p)[0]
+        return self._evaluator.guard.run(
+            "curvature", "constraint_hessp", lambda: self._product(output, v, p)
+        )
+
+    def _product(self, output: Tensor, v: Array, p: Array) -> Array:
+        if self._operator is None or self._weights is not v:
+            self._operator, self._weights = self._double_backward.operator(), v
+            seed = torch.from_numpy(v).to(output).view(output.shape)
+            self._double_backward.add(self._operator, Backward((output,), (seed,)))
+        return self._double_backward.product(self._operator, p)[0]
 
     def excess(self) -> float | None:
         """How far outside its limits c is at the parameters' point; None if c is unknown there."""
@@ -159,26 +171,30 @@ class ConstraintFunction:
 
     def _run_at(self, x: Array) -> Tensor:
         """c at x with its graph; ``fun`` is run unless the parameters are where it was last."""
-        objective = self._objective
-        objective.profile.begin("bridge")
-        objective.load(objective.within(x if self._complete is None else self._complete(x)))
-        objective.profile.begin("solver")
+        evaluator = self._evaluator
+        evaluator.profile.begin("bridge")
+        x = as_vector(x if self._complete is None else self._complete(x))
+        evaluator.load(self._region.clip(x))
+        evaluator.profile.begin("solver")
         if self._output is None:
-            with objective.users_code("closure", "constraint"):
-                output = self._checked(self._stated.fun())
-                # A copy: what fun returns may be a view of a parameter.
-                copy = output.detach().to("cpu", torch.float64, copy=True)
-            self._values = copy.resolve_neg().reshape(-1).numpy()
-            self._output = output
-            objective.consider()
+            self._output, self._values = evaluator.guard.run(
+                "closure", "constraint", self._output_and_values
+            )
+            self._learned()
         return self._output
+
+    def _output_and_values(self) -> tuple[Tensor, Array]:
+        output = self._checked(self._stated.fun())
+        # A copy: what fun returns may be a view of a parameter.
+        copy = output.detach().to("cpu", torch.float64, copy=True)
+        return output, copy.resolve_neg().reshape(-1).numpy()
 
     def _forget(self) -> None:
         """The parameters' values change: what belongs to the point where they were ends here."""
         self._output = self._jacobian = self._operator = self._weights = None
 
     def _x_bytes(self) -> bytes:
-        return self._objective.x.tobytes() if self._known else b""
+        return self._evaluator.x.tobytes() if self._known else b""
 
     def _fitted(self, limit: NDArray[Any], what: str) -> NDArray[Any]:
         """One for each element of c."""
@@ -193,7 +209,7 @@ class ConstraintFunction:
 
     def _check_dependence(self, output: Tensor) -> None:
         """Refuse what has a graph, but not one of these parameters: a copied model's, say."""
-        ours = {id(p) for p in self._objective.bridge.params if p.requires_grad}
+        ours = {id(p) for p in self._evaluator.bridge.params if p.requires_grad}
         if not (ours and output.requires_grad):
             return
         if not any(id(leaf) in ours for leaf in leaves_below([output])):

@@ -1,76 +1,73 @@
-"""Where the solver may look: bounds and constraints as scipy takes them, and the violation."""
+"""From bounds and constraints as they are stated to a region."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from scipy.optimize import Bounds, LinearConstraint
 
 from ..bridge.vectors import same_values
-from ..problem.objective import Objective
-from ..row import Method
+from ..problem.evaluator import Evaluator
+from ..row import Asks
 from ..typing import Array
-from .box import completer
 from .constraint_function import ConstraintFunction
 from .constraints import ClosureConstraint, overshoot
+from .region import Region
 
 __all__ = ["restrict"]
 
-# How far outside a limit still counts as feasible, relative to the limit where that is above 1.
-_TOLERANCE = 1e-6
-
 
 def restrict(
-    objective: Objective, bounds: Bounds | None, constraints: Sequence[Any], row: Method | None
-) -> tuple[list[Any], Callable[[], int]]:
-    """Tell the objective where it may look.
+    evaluator: Evaluator[Array],
+    learned: Callable[[], None],
+    bounds: Bounds | None,
+    constraints: Sequence[Any],
+    asks: Asks,
+    *,
+    keeps_bounds: bool,
+) -> Region:
+    """The region that bounds and constraints make.
 
-    Returns:
-        The constraints in scipy's forms, over the flat vector, and what tells how many multipliers
-        they have once they have been evaluated. The parameters must be at the start: constraints
-        of ours are run there once, to learn their shapes.
+    The parameters must be at the start: constraints of ours are run there once, to learn their
+    shapes.
+
+    Args:
+        evaluator: moves the parameters, also for constraints.
+        learned: called when a constraint became known where they are.
+        bounds: on the flat vector.
+        constraints: as they are stated.
+        asks: what the solver asks of them.
+        keeps_bounds: the solver evaluates nowhere outside the bounds.
     """
-    complete = completer(bounds)
-    excesses: list[Callable[[], float | None]] = []
-    if bounds is not None:
-        if row is not None and row.keeps_bounds:
-            objective.box = bounds.lb, bounds.ub
-        else:
-            excesses.append(lambda: overshoot(objective.x, bounds.lb, bounds.ub))
     prepared: list[Any] = []
-    rows: list[Callable[[], int]] = []
+    excesses: list[Callable[[], float | None]] = []
+    counts: list[Callable[[], int]] = []
+    if bounds is not None and not keeps_bounds:
+        excesses.append(lambda: overshoot(evaluator.x, bounds.lb, bounds.ub))
+    region = Region(bounds, keeps_bounds and bounds is not None)
     for number, constraint in enumerate(constraints):
         if isinstance(constraint, ClosureConstraint):
             name = f"constraint {number}"
-            function = ConstraintFunction(constraint, objective, row, name, complete)
+            function = ConstraintFunction(constraint, evaluator, learned, asks, name, region)
             excesses.append(function.excess)
             prepared += function.for_scipy()
-            rows += [_multipliers(each) for each in function.for_scipy()]
+            counts += [_multipliers(each) for each in function.for_scipy()]
         elif isinstance(constraint, LinearConstraint):
-            excesses.append(_linear_excess(constraint, objective))
+            excesses.append(_linear_excess(constraint, evaluator))
             prepared.append(constraint)
-            rows.append(_multipliers(constraint))
+            counts.append(_multipliers(constraint))
         else:
-            watched, excess, count = _watch(constraint, objective)
-            rows.append(count)
+            watched, excess, count = _watch(constraint, evaluator, learned)
+            counts.append(count)
             excesses.append(excess)
             prepared.append(watched)
-
-    def violation() -> float | None:
-        worst = 0.0
-        for excess in excesses:
-            amount = excess()
-            if amount is None:
-                return None
-            worst = max(worst, amount)
-        return worst if worst > _TOLERANCE else 0.0
-
-    if excesses:
-        objective.violation = violation
-    return prepared, lambda: sum(count() for count in rows)
+    return replace(
+        region, constraints=prepared, excesses=tuple(excesses), multipliers=tuple(counts)
+    )
 
 
 def _multipliers(constraint: Any, size: int = 1) -> Callable[[], int]:
@@ -80,12 +77,14 @@ def _multipliers(constraint: Any, size: int = 1) -> Callable[[], int]:
     return lambda: int(apart)
 
 
-def _linear_excess(constraint: LinearConstraint, objective: Objective) -> Callable[[], float]:
-    return lambda: overshoot(constraint.A @ objective.x, constraint.lb, constraint.ub)
+def _linear_excess(
+    constraint: LinearConstraint, evaluator: Evaluator[Array]
+) -> Callable[[], float]:
+    return lambda: overshoot(constraint.A @ evaluator.x, constraint.lb, constraint.ub)
 
 
 def _watch(
-    constraint: Any, objective: Objective
+    constraint: Any, evaluator: Evaluator[Array], learned: Callable[[], None]
 ) -> tuple[Any, Callable[[], float | None], Callable[[], int]]:
     """scipy's own constraint, unchanged but that we see the values the solver asks for."""
     if isinstance(constraint, Mapping):
@@ -95,15 +94,15 @@ def _watch(
         fun, lb, ub = constraint.fun, constraint.lb, constraint.ub
     seen: list[float] = []
     size = 0
-    objective.on_leave.append(seen.clear)
+    evaluator.when_leaving(seen.clear)
 
     def watching(x: Array, *args: Any) -> Any:
         nonlocal size
         values = fun(x, *args)
         size = np.size(values)
-        if same_values(x, objective.x):
+        if same_values(x, evaluator.x):
             seen[:] = [overshoot(np.asarray(values), lb, ub)]
-            objective.consider()
+            learned()
         return values
 
     def excess() -> float | None:

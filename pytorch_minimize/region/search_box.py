@@ -11,12 +11,12 @@ from scipy.optimize import Bounds
 from torch import Tensor
 
 from ..bridge.layout import parameter_names, reals
+from ..bridge.vectors import clip
 from ..typing import Array
 from ..wording import listed
 
 __all__ = [
     "check_box",
-    "clipped",
     "is_inside",
     "layout",
     "rounded_inwards",
@@ -105,22 +105,12 @@ def start_inside(x: Array, box: Bounds) -> Array:
     """
     margin = 4 * np.finfo(np.float64).eps * np.maximum(np.abs(box.lb), np.abs(box.ub))
     margin = np.minimum(margin, (box.ub - box.lb) / 2)
-    return np.clip(x, box.lb + margin, box.ub - margin)
+    return clip(x, Bounds(box.lb + margin, box.ub - margin))
 
 
 def is_inside(x: Array, box: Bounds) -> bool:
     """Whether every variable is within its bounds."""
     return bool(np.all(x >= box.lb) and np.all(x <= box.ub))
-
-
-def clipped(x: Array, bounds: Any) -> Array:
-    """x inside bounds in any of scipy's forms, None for no bound."""
-    if bounds is None:
-        return x
-    if isinstance(bounds, Bounds):
-        return np.clip(x, bounds.lb, bounds.ub)
-    pairs = [(-np.inf if a is None else a, np.inf if b is None else b) for a, b in bounds]
-    return np.clip(x, *np.array(pairs, dtype=np.float64).T)
 
 
 def _refuse(found: NDArray[np.bool_], expected: str, bounds: Bounds, layout: Layout) -> None:

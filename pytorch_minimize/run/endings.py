@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ..problem.objective import Objective
     from ..typing import Array
 
-__all__ = ["USERS_HESS", "USERS_JAC", "Ending", "Stopped", "move"]
+__all__ = ["USERS_HESS", "USERS_JAC", "Ending", "ended", "leave"]
 
 # What the profile counts calls of the user's own derivatives as.
 USERS_JAC, USERS_HESS = "users_jac", "users_hess"
@@ -62,56 +62,52 @@ _OF_THE_POINT = (
 )
 
 
-class Stopped(Exception):
-    """Raised through scipy to end a run; never reaches the user.
+def ended(
+    ending: Ending,
+    objective: Objective[Array],
+    fields: tuple[str, ...],
+    *,
+    x: Array | None,
+    nit: int,
+    state: OptimizeResult | None = None,
+) -> OptimizeResult:
+    """What scipy would have returned where we end a run, as far as it is known.
 
     Args:
         ending: why.
+        objective: of the run.
+        fields: what scipy's result of the method has besides what all have.
         x: the iterate to end at, or None for the best point seen.
         nit: iterations so far.
+        state: the last that a method told which tells its callback a whole result.
     """
-
-    def __init__(self, ending: Ending, x: Array | None, nit: int) -> None:
-        super().__init__(ending.message)
-        self.ending, self.x, self.nit = ending, x, nit
-
-    def result(
-        self, objective: Objective, fields: tuple[str, ...], state: OptimizeResult | None = None
-    ) -> OptimizeResult:
-        """What scipy would have returned there, as far as it is known without an evaluation.
-
-        Args:
-            objective: of the run.
-            fields: what scipy's result of the method has besides what all have.
-            state: the last that a method told which tells its callback a whole result.
-        """
-        x = objective.best_x if self.x is None else self.x
-        with objective.without_limits():  # over is over
-            found = objective.known(x) or objective.evaluate(x)
-        res = OptimizeResult() if state is None else OptimizeResult(state)
-        if state is not None:
-            move(res, x)
-        counts, gradient = objective.profile.counts, objective.known_gradient(x)
-        known: dict[str, Any] = {
-            "njev": counts.get("jac", 0) + counts.get(USERS_JAC, 0),
-            "nhev": counts.get("hess", 0) + counts.get("hessp", 0) + counts.get(USERS_HESS, 0),
-            "jac": gradient,
-            "grad": gradient,
-            "maxcv": objective.violation_at(x),
-            "constr_violation": objective.violation_at(x),
-        }
-        res |= {name: known[name] for name in fields if known.get(name) is not None}
-        res |= {"x": x.copy(), "fun": found.value, "nit": self.nit, "nfev": objective.evaluations}
-        self.ending.mark(res)
-        return res
+    x = objective.best_x if x is None else x
+    found = objective.known(x) or objective.evaluate(x)
+    res = OptimizeResult() if state is None else OptimizeResult(state)
+    if state is not None and not same_values(x, np.asarray(res.x)):
+        leave(res)
+    here = objective.evaluator.known(x)
+    gradient = None if here is None else here.gradient
+    counts = objective.evaluator.profile.counts
+    known: dict[str, Any] = {
+        "njev": counts.get("jac", 0) + counts.get(USERS_JAC, 0),
+        "nhev": counts.get("hess", 0) + counts.get("hessp", 0) + counts.get(USERS_HESS, 0),
+        "jac": gradient,
+        "grad": gradient,
+        "maxcv": objective.violation_at(x),
+        "constr_violation": objective.violation_at(x),
+    }
+    res |= {name: known[name] for name in fields if known.get(name) is not None}
+    res |= {"x": x.copy(), "fun": found.value, "nit": nit, "nfev": objective.evaluations}
+    ending.mark(res)
+    return res
 
 
-def move(res: OptimizeResult, x: Array) -> None:
-    """Put NaN where a result speaks of its own point, which is not to be x, and not of the run."""
-    if not same_values(x, np.asarray(res.x)):
-        for name in _OF_THE_POINT:
-            if res.get(name) is not None:
-                res[name] = _spoilt(res[name])
+def leave(res: OptimizeResult) -> None:
+    """Put NaN where a result speaks of its own point, at which the run is not to end."""
+    for name in _OF_THE_POINT:
+        if res.get(name) is not None:
+            res[name] = _spoilt(res[name])
 
 
 def _spoilt(value: Any) -> Any:

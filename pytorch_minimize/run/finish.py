@@ -7,72 +7,57 @@ import warnings
 from typing import Any
 
 import numpy as np
-from scipy.optimize import Bounds, OptimizeResult
+from scipy.optimize import OptimizeResult
+from torch import Tensor
 
-from ..bridge.vectors import largest, same_values
-from ..problem.objective import Evaluation, Objective
-from ..scipy_minimize.arguments import Arguments
-from ..scipy_minimize.function import ScipyFunction
-from ..typing import Array
-from .endings import Ending, Stopped, move
+from ..bridge.interface import V
+from ..problem.evaluator import Evaluation
+from ..problem.objective import Objective, Where
+from ..row import Habits
+from .endings import Ending, leave
+from .plan import Plan
 
-__all__ = ["all_fixed", "finish", "true_end"]
+__all__ = ["finish", "true_end"]
 
 # If the loss fell to zero as a parabola does, the minimum would be 2 |loss| / |gradient| away. A
 # point is neither solved nor flat where that is between these, in units of the larger of 1 and |x|.
 _SOLVED, _FLAT = 1e-3, 1e2
 
 
-def finish(
-    function: ScipyFunction, res: OptimizeResult, x0: Array, arguments: Arguments
-) -> OptimizeResult:
+def finish(objective: Objective[V], res: OptimizeResult, x0: V, plan: Plan) -> OptimizeResult:
     """Set the parameters to ``res.x`` and ``.grad`` to the gradient there; complete ``res``."""
-    with function.objective.without_limits():  # over is over
-        return _finish(function, res, x0, arguments)
-
-
-def _finish(
-    function: ScipyFunction, res: OptimizeResult, x0: Array, arguments: Arguments
-) -> OptimizeResult:
-    objective = function.objective
-    # Only of scipy's methods do we know what they call an iteration.
-    met_nonfinite = arguments.row is not None and objective.recently_nonfinite > 0
-    res.x = objective.within(res.x)
-    true_end(function, res, _best(objective), arguments)
+    evaluator, region, habits = objective.evaluator, objective.region, plan.habits
+    # Only of documented solvers do we know what they call an iteration.
+    met_nonfinite = habits.documented and objective.recently_nonfinite > 0
+    res.x = region.clip(evaluator.space.as_vector(res.x))
+    true_end(objective, res, objective.best, habits)
     if objective.evaluations and not math.isfinite(res.fun):
         res.message = "No evaluation gave a finite loss."
     x = res.x
-    objective.load(x)
-    objective.settle()
+    evaluator.load(x)
+    evaluator.settle()
     _complete_gradient(objective, res)
-    if res.get("success") and met_nonfinite and not _is_flat(function, res, arguments):
+    if res.get("success") and met_nonfinite and not _is_flat(objective, res, plan):
         Ending.UNSURE.mark(res)
-    if arguments.row is not None:
-        for name in arguments.result_fields:
-            res.setdefault(name, _unknown(name, function))
-    function.scrub(res)
+    if habits.documented:
+        for name in habits.result:
+            res.setdefault(name, _unknown(name, evaluator.bridge.numel, region))
     res.nonfinite = objective.nonfinite - objective.recovered
     res.recovered = objective.recovered
     if objective.recovered and not math.isfinite(res.fun):
-        res.message += f" The closure raised {objective.recovered_from}"
-    if arguments.curvature and arguments.row is not None and arguments.row.positive_definite:
-        res.hess_shifts = objective.profile.counts.get("shift", 0)
-    if res.get("success") and same_values(x, x0) and not arguments.keywords["constraints"]:
-        _warn_if_steep(res, _inwards(_gradient(res), x, function.bounds), arguments)
-    return res
-
-
-def all_fixed(function: ScipyFunction, x: Array, arguments: Arguments) -> OptimizeResult:
-    """The result where bounds leave nothing to search, for every method; scipy's COBYLA fails."""
-    objective = function.objective
-    function.fun(x)
-    res = Stopped(Ending.FIXED, x, 0).result(objective, arguments.result_fields)
-    res.success = not objective.violation_at(x) > 0.0
+        res.message += f" The closure raised {evaluator.recovered_from}"
+    if plan.asks.curvature and plan.asks.positive_definite:
+        res.hess_shifts = evaluator.profile.counts.get("shift", 0)
+    if res.get("success") and evaluator.space.same(x, x0) and not plan.constrained:
+        _warn_if_steep(objective, res, plan)
     return res
 
 
 def true_end(
-    function: ScipyFunction, res: OptimizeResult, fallback: Evaluation | None, arguments: Arguments
+    objective: Objective[V],
+    res: OptimizeResult,
+    fallback: Evaluation[V] | None,
+    habits: Habits,
 ) -> None:
     """Let ``res.x`` and ``res.fun`` be a point and the loss that the closure gave there.
 
@@ -80,35 +65,28 @@ def true_end(
     ending ABNORMAL, restores x but not the loss.
 
     Args:
-        function: of the run.
-        res: scipy's.
+        objective: of the run.
+        res: the solver's.
         fallback: where to end instead if the loss at ``res.x`` is not finite.
-        arguments: a method of scipy's that was told true values alone returns a point with its
+        habits: a documented solver that was told true values alone returns a point with its
             loss, unless a line search failed; the point may be one that we do not remember
             (COBYLA's and COBYQA's choice among those that are nearly feasible).
     """
-    objective = function.objective
     found = objective.known(res.x)
-    row = arguments.row
-    trusted = row is not None and res.get("status") not in row.precision_lost
+    trusted = habits.documented and res.get("status") not in habits.precision_lost
     if found is None and trusted and not objective.nonfinite:
         res.fun = float(np.asarray(res.fun).reshape(()))
         return
-    with objective.without_limits():
-        found = found or objective.evaluate(res.x)
+    if found is None:
+        found = objective.evaluate(res.x)
     if not found.finite:
         Ending.NONFINITE.mark(res)
         if fallback is not None:
             found = fallback
-    if not same_values(found.x, res.x):
-        move(res, found.x)
-        res.x = found.x.copy()
+    if not objective.evaluator.space.same(found.x, res.x):
+        leave(res)
+        res.x = objective.evaluator.space.copy(found.x)
     res.fun = found.value
-
-
-def _best(objective: Objective) -> Evaluation:
-    value = objective.best_value
-    return Evaluation(objective.best_x, value if value < math.inf else math.nan, None, True)
 
 
 def _gradient(res: OptimizeResult) -> object:
@@ -116,25 +94,27 @@ def _gradient(res: OptimizeResult) -> object:
     return res.get("grad", res.get("jac"))
 
 
-def _complete_gradient(objective: Objective, res: OptimizeResult) -> None:
+def _complete_gradient(objective: Objective[V], res: OptimizeResult) -> None:
     """Let ``.grad`` and the result hold the gradient at ``res.x``, as the closure gives it."""
-    known, given = objective.known_gradient(res.x), _gradient(res)
+    evaluator = objective.evaluator
+    here, given = evaluator.known(res.x), _gradient(res)
+    known = None if here is None else here.gradient
     doubtful = given is not None and (objective.nonfinite > 0 or _has_nan(given))
-    if known is None and objective.has_gradient and doubtful:
+    if known is None and evaluator.has_gradient and doubtful:
         known = objective.evaluate(res.x).gradient
     if known is None:
-        _set_grads(objective, None if _has_nan(given) else given)
+        evaluator.set_grads(_usable(given, evaluator.bridge.numel))
     elif doubtful:
         res["grad" if "grad" in res else "jac"] = known
 
 
-def _is_flat(function: ScipyFunction, res: OptimizeResult, arguments: Arguments) -> bool:
+def _is_flat(objective: Objective[V], res: OptimizeResult, plan: Plan) -> bool:
     """Whether the end passes a test on the gradient, which stands on true values alone."""
-    objective = function.objective
-    gradient = objective.known_gradient(res.x) if objective.has_gradient else None
-    if gradient is None or arguments.gradient_test is None:
+    here = objective.evaluator.known(res.x)
+    if here is None or here.gradient is None or plan.gradient_test is None:
         return False
-    return largest(_inwards(gradient, res.x, function.bounds)) <= arguments.gradient_test
+    leading_on = objective.region.inwards(here.gradient, res.x)
+    return objective.evaluator.space.largest(leading_on) <= plan.gradient_test
 
 
 def _has_nan(gradient: object) -> bool:
@@ -142,37 +122,33 @@ def _has_nan(gradient: object) -> bool:
     return isinstance(gradient, np.ndarray) and bool(np.isnan(gradient).any())
 
 
-def _unknown(name: str, function: ScipyFunction) -> Any:
+def _unknown(name: str, numel: int, region: Where) -> Any:
     """NaN of the right size: where we end a run, what only the method's own memory knows."""
-    sizes = {"jac": function.objective.bridge.numel, "grad": function.objective.bridge.numel}
-    sizes["multipliers"] = function.multipliers()
+    sizes = {"jac": numel, "grad": numel, "multipliers": region.count_multipliers()}
     return np.full(sizes[name], math.nan) if name in sizes else math.nan
 
 
-def _set_grads(objective: Objective, gradient: object) -> None:
-    objective.clear_grads()
-    if isinstance(gradient, np.ndarray) and gradient.shape == (objective.bridge.numel,):
-        objective.bridge.load_grads(gradient.astype(np.float64, copy=False))
+def _usable(gradient: Any, numel: int) -> Any:
+    """A gradient that a solver returned, if it is one."""
+    if isinstance(gradient, np.ndarray):
+        fits = gradient.shape == (numel,) and not _has_nan(gradient)
+        return gradient.astype(np.float64, copy=False) if fits else None
+    return gradient if isinstance(gradient, Tensor) else None
 
 
-def _inwards(gradient: Any, x: Array, bounds: Bounds | None) -> Any:
-    """The gradient without what only the bounds keep from leading on."""
-    if bounds is None or not isinstance(gradient, np.ndarray):
-        return gradient
-    return x - np.clip(x - gradient, bounds.lb, bounds.ub)
-
-
-def _warn_if_steep(res: OptimizeResult, gradient: object, arguments: Arguments) -> None:
+def _warn_if_steep(objective: Objective[V], res: OptimizeResult, plan: Plan) -> None:
     """A loss of small scale passes absolute tolerances wherever it is."""
-    row = arguments.row
-    if row is None or not row.tolerances or not isinstance(gradient, np.ndarray):
+    gradient = _usable(_gradient(res), objective.evaluator.bridge.numel)
+    if not plan.tolerances or gradient is None:
         return
-    slope, length = largest(gradient), max(1.0, largest(res.x))
+    largest = objective.evaluator.space.largest
+    slope = largest(objective.region.inwards(gradient, res.x))
+    length = max(1.0, largest(res.x))
     # distance = 2 |loss| / slope, in units of length; both may be tiny.
     if _SOLVED * slope * length < 2.0 * abs(res.fun) < _FLAT * slope * length:
-        smaller = ", ".join(f"{name}={slope * 1e-8:.0e}" for name in row.tolerances)
+        smaller = ", ".join(f"{name}={slope * 1e-8:.0e}" for name in plan.tolerances)
         warnings.warn(
-            f"{row.name} reports success at its start point, where the loss is {res.fun:.3g} and "
+            f"{plan.name} reports success at its start point, where the loss is {res.fun:.3g} and "
             f"the gradient is as large as {slope:.3g}: its tolerances are absolute "
             f"and this loss is small. Set options=dict({smaller}), or scale the loss up.",
             RuntimeWarning,

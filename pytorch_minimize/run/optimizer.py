@@ -2,84 +2,95 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from abc import abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from scipy.optimize import HessianUpdateStrategy, OptimizeResult
+from scipy.optimize import Bounds, OptimizeResult
 from torch import Tensor
 
 from ..bridge.interface import Bridge
-from ..bridge.layout import coarsest_eps
 from ..bridge.make import make_bridge
 from ..closure.runner import ClosureRunner
 from ..curvature.check_closure import check_closure
 from ..curvature.linear_operator import ClosureHessian
 from ..problem.best_point import BestPoint
-from ..problem.curved import CurvedObjective
+from ..problem.curved import CurvedEvaluator
+from ..problem.evaluator import Evaluator
 from ..problem.objective import Objective
 from ..record.checkpoint import Checkpoint, check_path
 from ..record.history import History
 from ..record.log import log_end, log_failure, log_start
 from ..record.profile import Profile
-from ..region.box import completer, start_within
-from ..region.feasibility import restrict
-from ..region.group_keys import split
-from ..scipy_minimize.arguments import Arguments
-from ..scipy_minimize.function import ScipyFunction
-from ..scipy_minimize.keywords import ARGUMENTS
-from ..scipy_minimize.objective import make_objective
+from ..region.box import start_within
+from ..region.region import Region
 from ..settings import Settings
 from ..typing import Array, UserClosure
 from ..wording import shown
-from .callers_data import own_copy
-from .endings import USERS_HESS, USERS_JAC, Stopped
 from .finish import finish
 from .first_step import FirstStep
+from .plan import Plan
 from .state import Resumable
 from .warm_start import InverseHessian
 from .watch import Watch
 
-__all__ = ["ScipyOptimizer"]
+__all__ = ["FullBatchOptimizer", "Run"]
 
 
-class ScipyOptimizer(Resumable):
-    """A torch optimizer whose ``step`` hands the model to one of scipy's solvers.
+@dataclass(frozen=True)
+class Run:
+    """One step, while it runs.
 
-    Subclasses say what they call of scipy in :meth:`_solve`; everything that is promised about
-    parameters, gradients, interrupts and results is kept here.
+    Attributes:
+        evaluator: owns where the parameters are.
+        objective: what was evaluated.
+        watch: limits, history, callback.
+        bounds: on the flat vector, as the step began.
+        x0: where it starts.
+    """
+
+    evaluator: Evaluator[Any]
+    objective: Objective[Any]
+    watch: Watch[Any]
+    bounds: Bounds | None
+    x0: Any
+
+
+class FullBatchOptimizer(Resumable):
+    """A torch optimizer whose ``step`` hands the model to a solver for a whole minimisation.
+
+    Subclasses say which solver (:attr:`_plan`), what evaluates for it (:meth:`_make_evaluator`) and
+    how it is called (:meth:`_solve`); everything that is promised about parameters, gradients,
+    interrupts and results is kept here.
 
     Args:
         params: parameters, named parameters or param groups, as for any torch optimizer. Those
             with ``requires_grad=False`` stay fixed, unless none requires grad and the solver is
             gradient-free: then all are optimised.
-        arguments: how ``scipy.optimize.minimize`` is called, checked.
-        run_keywords: see :class:`Settings`; and ``lr``, which does nothing.
+        settings: how a run is carried out.
+        lr: of groups that state none; does nothing.
 
     Attributes:
-        res: scipy's result of the last step, with ``nonfinite`` and ``recovered`` besides; None
-            before.
+        res: the solver's result of the last step, as scipy's, with ``nonfinite`` and ``recovered``
+            besides; None before.
         profile: where the time of the last step went.
         history: what each iteration came to, over all steps.
     """
 
     res: OptimizeResult
     profile: Profile
+    _records_graph = True  # of closures that are run for their value alone
 
-    def __init__(
-        self, params: Iterable[Any], arguments: Arguments, run_keywords: Mapping[str, Any]
-    ) -> None:
-        lr, run_keywords = split(run_keywords)
-        self._settings = Settings.parse(run_keywords, ARGUMENTS)
-        if self._settings.checkpoint is not None:
-            check_path(self._settings.checkpoint[0])
-        self._arguments = arguments
-        if self._settings.warm_start and "hess_inv0" not in arguments.known_options:
-            raise ValueError(f"warm_start: only BFGS can be warm started, not {arguments.name}")
+    def __init__(self, params: Iterable[Any], settings: Settings, lr: Any = None) -> None:
+        self._settings = settings
+        if settings.checkpoint is not None:
+            check_path(settings.checkpoint[0])
         self._bridge: Bridge | None = None
         self._running = False
-        self._objective: Objective | None = None  # of the step that runs
+        self._objective: Objective[Any] | None = None  # of the step that runs
         self._bridged: list[tuple[object, ...]] = []  # parameters as they were when it was made
         self._best: BestPoint | None = None
         self._inverse: InverseHessian | None = None
@@ -161,78 +172,95 @@ class ScipyOptimizer(Resumable):
         """One flat vector -> new tensors in each parameter's shape, dtype and device."""
         return self._current_bridge().unflatten(np.asarray(x, dtype=np.float64))
 
+    @property
+    @abstractmethod
+    def _plan(self) -> Plan:
+        """What the run must know of the solver."""
+
+    @abstractmethod
+    def _make_evaluator(self, runner: ClosureRunner) -> Evaluator[Any]:
+        """What evaluates the closure for the solver."""
+
+    @abstractmethod
+    def _solve(self, run: Run) -> OptimizeResult:
+        """Call the solver; the objective is told where it looks."""
+
     def _run(self, closure: UserClosure) -> Tensor:
         self.profile = Profile()
         self.profile.start()
         self._check_written()
         self._groups_changed()
-        self._require_gradients()
+        plan = self._plan
+        self._require_gradients(plan)
         bridge = self._current_bridge()
         self._check_sizes()
         checkpoint = self._make_checkpoint()
-        self._start_inside(bridge)
-        runner = ClosureRunner(closure, bridge, self._settings.recover)
-        self._watch_first_step(runner)
-        objective = self._make_objective(runner)
-        function = ScipyFunction(objective)
-        x0 = objective.x
-        watch = Watch(function, x0, self._arguments, self._settings, self.history, checkpoint)
-        objective.on_nan_point = watch.break_down
-        if watch.has_limits:
-            objective.before_evaluation = watch.before_evaluation
+        bounds = self._flat_bounds()
+        self._start_inside(bridge, bounds, plan)
+        runner = ClosureRunner(
+            closure, bridge, self._settings.recover, records_graph=self._records_graph
+        )
+        self._watch_first_step(runner, plan)
+        evaluator = self._make_evaluator(runner)
+        objective = Objective(evaluator, Region(), self._settings.nonfinite)
+        x0 = evaluator.x
+        watch = Watch(objective, x0, plan, self._settings, self.history, checkpoint)
         self.history.begin_segment()
-        log_start(self._arguments.name, type(bridge).__name__, bridge.params, bridge.numel)
+        log_start(plan.name, type(bridge).__name__, bridge.params, bridge.numel)
         self._objective = objective
         try:
-            if self._settings.check_closure:
-                curvature = objective.curvature if isinstance(objective, CurvedObjective) else None
-                self.profile.begin("closure")
-                bounds = self._flat_bounds()
-                check_closure(runner, self._arguments.gradient, curvature, bounds)
-                self.profile.begin("solver")
-            with objective.blas:
-                res = self._solve_or_stop(function, watch, x0)
-            self.res = finish(function, res, x0, self._arguments)
+            self._check_closure(runner, evaluator, plan, bounds)
+            evaluator.guard.hold()
+            res = self._solve(Run(evaluator, objective, watch, bounds, x0))
+            evaluator.guard.release()
+            evaluator.guard.check()  # the solver may have kept an error to itself
+            self.res = finish(objective, res, x0, plan)
             self._keep_inverse(res, bridge)
-            if self._arguments.prints_report:
-                print(self._arguments.report(res))
+            if plan.prints_report:
+                print(plan.report(res))
             if checkpoint is not None:
                 checkpoint.write()
         except BaseException as raised:
-            cause = raised if objective.error is None else objective.error
+            error = evaluator.guard.error
+            cause = raised if error is None else error
             _load_best(objective, cause)
-            log_failure(self._arguments.name, cause, self.profile)
-            del cause
-            # Not in a local of this frame: the error's traceback holds the frame, and the two would
+            log_failure(plan.name, cause, self.profile)
+            # Not in locals of this frame: the error's traceback holds the frame, and the two would
             # keep the graph alive until the garbage collector comes.
-            if objective.error is None or objective.error is raised:
+            del cause, error
+            if evaluator.guard.error is None or evaluator.guard.error is raised:
                 raise
             # scipy has put an error of its own in its place.
-            raise objective.error from objective.error.__cause__
+            raise evaluator.guard.error from evaluator.guard.error.__cause__
         finally:
             self._objective = None
-            objective.close()
+            evaluator.close()
             watch.close()
             self.profile.stop()
             self.history.end_segment(objective.evaluations, self.profile.total)
             bridge.release()
             self._best = self._best_of(objective)
-        log_end(self._arguments.report(self.res), self.profile)
+        log_end(lambda: plan.report(self.res), self.profile)
         return runner.loss_like.new_tensor(self.res.fun)
 
-    def _watch_first_step(self, runner: ClosureRunner) -> None:
+    def _watch_first_step(self, runner: ClosureRunner, plan: Plan) -> None:
         if self._first_step is not None:
             draws = not self._settings.check_closure  # which compares evaluations
-            self._first_step.watch(runner, draws=draws, gradients=self._arguments.gradient)
+            self._first_step.watch(runner, draws=draws, gradients=plan.asks.gradient)
             self._first_step = None
 
-    def _make_objective(self, runner: ClosureRunner) -> Objective:
-        return make_objective(runner, self._arguments, self._settings, self.profile)
+    def _check_closure(
+        self, runner: ClosureRunner, evaluator: Evaluator[Any], plan: Plan, bounds: Bounds | None
+    ) -> None:
+        if not self._settings.check_closure:
+            return
+        curvature = evaluator.curvature if isinstance(evaluator, CurvedEvaluator) else None
+        self.profile.begin("closure")
+        check_closure(runner, plan.asks.gradient, curvature, bounds)
+        self.profile.begin("solver")
 
-    def _start_inside(self, bridge: Bridge) -> None:
-        row = self._arguments.row
-        strictly = row is not None and row.constraint_curvature
-        start_within(bridge, self._flat_bounds(), strictly=strictly)
+    def _start_inside(self, bridge: Bridge, bounds: Bounds | None, plan: Plan) -> None:
+        start_within(bridge, bounds, strictly=plan.habits.strictly_inside)
 
     def _keep_inverse(self, res: OptimizeResult, bridge: Bridge) -> None:
         if self._settings.warm_start and "hess_inv" in res:
@@ -244,74 +272,21 @@ class ScipyOptimizer(Resumable):
         path, seconds = self._settings.checkpoint
         return Checkpoint(path, seconds, self.state_dict)
 
-    def _solve_or_stop(self, function: ScipyFunction, watch: Watch, x0: Array) -> OptimizeResult:
-        try:
-            res = self._solve(function, watch, x0)
-        except Stopped as stop:
-            return stop.result(function.objective, self._arguments.result_fields, watch.state)
-        if function.objective.error is not None:  # the solver kept it to itself
-            raise function.objective.error
-        return res
-
-    def _solve(self, function: ScipyFunction, watch: Watch, x0: Array) -> OptimizeResult:
-        """Call scipy's solver from x0."""
-        raise NotImplementedError
-
-    def _minimize_keywords(
-        self, arguments: Arguments, function: ScipyFunction, watch: Watch
-    ) -> dict[str, Any]:
-        """What ``scipy.optimize.minimize`` gets besides ``fun`` and ``x0``."""
-        objective = function.objective
-        options = arguments.options_for(coarsest_eps(objective.bridge))
-        keywords = {**arguments.keywords, "options": options}
-        if arguments.row is not None:  # what a callable method does is between it and the user
-            keywords = own_copy(keywords)
-            options = keywords["options"]
-        keywords["callback"] = watch
-        if arguments.row is not None or self._has_group_bounds:
-            keywords["bounds"] = self._flat_bounds()
-        bounds = function.bounds = keywords.get("bounds")
-        keywords["constraints"], function.multipliers = restrict(
-            objective, bounds, keywords["constraints"], arguments.row
-        )
-        complete = completer(bounds)
-        if complete is not None and arguments.row is not None:
-            # With the name intermediate_result scipy prints the callback, and TNC fails.
-            keywords["callback"] = lambda x, *state: watch(*(state or (complete(x),)))
-        for name, counter in (("jac", USERS_JAC), ("hess", USERS_HESS), ("hessp", USERS_HESS)):
-            given = keywords.get(name)
-            if isinstance(given, HessianUpdateStrategy) or arguments.row is None:
-                continue
-            if callable(given):
-                keywords[name] = _counted(given, counter, objective.profile)
-        if arguments.gradient:
-            keywords["jac"] = function.jac
-        if arguments.curvature:
-            keywords[arguments.curvature] = function.curvature(arguments.curvature)
-        if self._settings.warm_start and self._inverse is not None:
-            hess_inv = self._inverse.usable(objective.bridge.params)
-            options |= {} if hess_inv is None else {"hess_inv0": hess_inv}
-        return keywords
-
-    def _given_bounds(self) -> Any:
-        # What a callable method makes of bounds is between it and the user.
-        return self._arguments.keywords.get("bounds") if self._arguments.row is not None else None
-
     def _optimised(self) -> list[Tensor]:
         params = list(dict.fromkeys(p for group in self.param_groups for p in group["params"]))
         return [p for p in params if p.requires_grad] or params
 
-    def _require_gradients(self) -> None:
+    def _require_gradients(self, plan: Plan) -> None:
         """Refuse to run a method that needs a gradient where no parameter requires one."""
-        if self._arguments.gradient and not any(p.requires_grad for p in self._optimised()):
+        if plan.asks.gradient and not any(p.requires_grad for p in self._optimised()):
             raise ValueError(
                 "no parameter requires grad: the method needs a gradient. Set "
                 "requires_grad=True on those to optimise, or choose a gradient-free method."
             )
 
+    @abstractmethod
     def _check_sizes(self) -> None:
         """Refuse options and constraints that are of another number of variables."""
-        self._arguments.check_sizes(self._current_bridge().numel)
 
     def _current_bridge(self) -> Bridge:
         """The bridge, made anew where parameters were added, frozen, thawed or converted."""
@@ -328,7 +303,7 @@ class ScipyOptimizer(Resumable):
         return self._bridge
 
     def __getstate__(self) -> dict[str, Any]:
-        own = ("_arguments", "_settings", "_inverse", "_best", "res", "profile", "history")
+        own = ("_settings", "_inverse", "_best", "res", "profile", "history")
         return super().__getstate__() | {name: self.__dict__[name] for name in own}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -339,17 +314,7 @@ class ScipyOptimizer(Resumable):
         self.__dict__.setdefault("_first_step", FirstStep([]))
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}(method={self._arguments.name})\n{super().__repr__()}"
-
-
-def _counted(user: Callable[..., Any], name: str, profile: Profile) -> Callable[..., Any]:
-    """A derivative of the user's own, which we hand to scipy, with its calls in the profile."""
-
-    def counted(*args: Any) -> Any:
-        profile.count(name)
-        return user(*args)
-
-    return counted
+        return f"{type(self).__name__}(method={self._method_name()})\n{super().__repr__()}"
 
 
 def _require_closure(where: str, closure: object, why: str) -> None:
@@ -360,14 +325,14 @@ def _require_closure(where: str, closure: object, why: str) -> None:
         )
 
 
-def _load_best(objective: Objective, leaving: BaseException) -> None:
+def _load_best(objective: Objective[Any], leaving: BaseException) -> None:
     """Set the parameters to the best point, on the way out with an error.
 
     After an error of its kernels a device takes no more work: the error that leaves remains that
     one, and is told what it kept from being done.
     """
     try:
-        objective.load_best()
+        objective.evaluator.load_point(objective.best_x)
     except RuntimeError as error:
         if hasattr(leaving, "add_note"):  # Python 3.11
             leaving.add_note(f"The parameters could not be set to the best point seen: {error}")

@@ -16,7 +16,6 @@ from ..record.profile import Profile
 from ..record.saved import plain_part
 from ..region.bounds import as_array
 from ..region.groups import BoundedGroups
-from ..scipy_minimize.arguments import Arguments
 from ..settings import Settings
 from .saved_state import VERSION, SavedState, check_is_ours
 from .warm_start import InverseHessian
@@ -35,9 +34,8 @@ class Resumable(BoundedGroups):
 
     history: History
     profile: Profile
-    _arguments: Arguments
     _settings: Settings
-    _objective: Objective | None  # of the step that runs
+    _objective: Objective[Any] | None  # of the step that runs
     _running: bool
     _best: BestPoint | None
     _inverse: InverseHessian | None
@@ -153,12 +151,13 @@ class Resumable(BoundedGroups):
         if self._running:
             raise RuntimeError(f"{what} was called from inside a step of the same optimizer")
 
-    def _best_of(self, objective: Objective | None) -> BestPoint | None:
+    def _best_of(self, objective: Objective[Any] | None) -> BestPoint | None:
         """The best point of a run if it has one, else what there was before."""
         best = self._best
         if objective is not None and math.isfinite(objective.best_value):
-            variables = Variables.of(objective.bridge.params)
-            return BestPoint(variables, objective.best_x, objective.best_value)
+            variables = Variables.of(objective.evaluator.bridge.params)
+            x = objective.evaluator.space.to_host(objective.best_x)
+            return BestPoint(variables, x, objective.best_value)
         if best is None:
             return None
         # Users who edit param_groups may have taken parameters out.
@@ -194,11 +193,12 @@ class Resumable(BoundedGroups):
         return {
             "method": self._method_name(),
             "settings": plain_part(self._settings.as_saved()),
-            "arguments": self._arguments.as_saved(),
+            "arguments": {},
         }
 
     def _method_name(self) -> str:
-        return self._arguments.name
+        """Of the solver, as users name it."""
+        raise NotImplementedError
 
     def _restore(self, saved: SavedState) -> None:
         self.history.load_state_dict(saved.history)

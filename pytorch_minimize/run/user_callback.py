@@ -1,4 +1,4 @@
-"""The user's callback, which scipy's methods call in several ways, in one form."""
+"""The user's callback, which scipy's solvers call in several ways, in one form."""
 
 from __future__ import annotations
 
@@ -9,42 +9,55 @@ from typing import Any
 import numpy as np
 from scipy.optimize import OptimizeResult
 
-from ..typing import Array
+from ..record.profile import Profile
+from ..row import Habits
 
-__all__ = ["UserCallback", "adapt_callback", "is_stop_iteration", "is_true", "wants_result"]
+__all__ = ["UserCallback", "adapt_callback"]
 
 UserCallback = Callable[..., Any]
 
 
 def adapt_callback(
-    user: UserCallback | None, takes_state: bool
-) -> Callable[[Array, OptimizeResult], Any] | None:
-    """The user's callback in one form, told apart as scipy does: by its one parameter's name."""
+    user: UserCallback | None, habits: Habits, profile: Profile
+) -> Callable[[OptimizeResult], bool] | None:
+    """The user's callback as one that takes a result, and says whether the run is to end.
+
+    It is told apart as scipy does: by its one parameter's name. The older form gets some fields
+    of the result, one after the other; "state" is the result itself. It ends the run by raising
+    or returning StopIteration, and by returning True where the solver heeds that.
+
+    Args:
+        user: the user's; None for none.
+        habits: of the solver: what it tells the older form, and whether True ends it.
+        profile: the time of the user's code is the closure's.
+    """
     if user is None:
         return None
-    if wants_result(user):
+    wants_result = _wants_result(user)
+    told, true_ends = habits.told, habits.true_ends
 
-        def with_result(x: Array, result: OptimizeResult) -> Any:
-            return user(intermediate_result=OptimizeResult({**result, "x": x.copy()}))
+    def ask(result: OptimizeResult) -> bool:
+        given = OptimizeResult({**result, "x": result["x"].copy()})
+        profile.begin("closure")
+        try:
+            if wants_result:
+                returned = user(intermediate_result=given)
+            else:
+                returned = user(*(result if name == "state" else given[name] for name in told))
+        except StopIteration:
+            return True
+        finally:
+            profile.begin("bridge")
+        if returned is StopIteration or isinstance(returned, StopIteration):
+            return True
+        # True, numpy's too; nothing else that happens to be true.
+        return true_ends and isinstance(returned, (bool, np.bool_)) and bool(returned)
 
-        return with_result
-    if takes_state:
-        return lambda x, result: user(x.copy(), result)
-    return lambda x, result: user(x.copy())
+    return ask
 
 
-def wants_result(user: UserCallback) -> bool:
-    """Whether the callback's one parameter has the name that asks for a result."""
+def _wants_result(user: UserCallback) -> bool:
     try:
         return list(inspect.signature(user).parameters) == ["intermediate_result"]
     except (TypeError, ValueError):  # a builtin without a signature
         return False
-
-
-def is_stop_iteration(returned: object) -> bool:
-    return returned is StopIteration or isinstance(returned, StopIteration)
-
-
-def is_true(returned: object) -> bool:
-    """True, numpy's too; nothing else that happens to be true."""
-    return isinstance(returned, (bool, np.bool_)) and bool(returned)

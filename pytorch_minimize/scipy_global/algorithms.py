@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import scipy.optimize
 from scipy.optimize import OptimizeResult
 
 from ..problem.objective import Objective
+from ..row import Habits
+from ..typing import Array
 from .sampled_constraints import as_inequalities, as_scipys
 
 __all__ = ["ALGORITHMS", "Algorithm"]
@@ -28,6 +30,7 @@ class Algorithm:
     Attributes:
         name: scipy's function.
         run: calls it; the same form for all: ``run(fun, **keywords) -> OptimizeResult``.
+        habits: how it behaves; what its callback is told is () where it has none.
         keywords: those that go to scipy as the user gave them.
         elsewhere: scipy's other keywords, with where they are stated here.
         options: the names that its ``options`` dict knows; empty where it has none.
@@ -41,10 +44,7 @@ class Algorithm:
         autograd: ``jac=False`` for the local minimiser means autograd like ``jac=True``.
         constraints: the user's constraints in the form that it takes; None where it takes none.
         dict_constraints: they may be dicts, as for ``scipy.optimize.minimize``.
-        told: what its callback is told, in this order; empty where it has no callback.
-        tells_result: its callback may ask for an ``intermediate_result`` instead.
-        ends_on_true: it ends with a full result when its callback returns True. Where False we
-            end the run ourselves.
+        asks_for_result: its callback may ask for an ``intermediate_result``.
         iterates: its callback comes once per iteration with the best point so far, so that
             ``rtol`` has a meaning.
         polish: the solution is improved by a gradient-based local search of ours at the end,
@@ -53,6 +53,7 @@ class Algorithm:
 
     name: str
     run: Callable[..., OptimizeResult]
+    habits: Habits
     keywords: tuple[str, ...]
     elsewhere: Mapping[str, str] = field(default_factory=dict)
     options: tuple[str, ...] = ()
@@ -62,11 +63,9 @@ class Algorithm:
     local: Callable[[int], dict[str, Any]] | None = None
     local_method: str | None = None
     autograd: bool = False
-    constraints: Callable[[Objective, Any], list[Any]] | None = None
+    constraints: Callable[[Objective[Array], Any], list[Any]] | None = None
     dict_constraints: bool = False
-    told: tuple[str, ...] = ()
-    tells_result: bool = False
-    ends_on_true: bool = False
+    asks_for_result: bool = False
     iterates: bool = False
     polish: bool = False
 
@@ -131,6 +130,10 @@ def _dual_annealing_local(n: int) -> dict[str, Any]:
     return {"method": "L-BFGS-B", "options": {"maxiter": min(max(6 * n, 100), 1000)}}
 
 
+def _habits(*told: str, stops_by: Literal["True", ""] = "") -> Habits:
+    return Habits(documented=False, told=told, true_ends=True, stops_by=stops_by, ends_at_best=True)
+
+
 _WORKERS = "there is one model, so points are evaluated one after the other; leave workers out"
 _ARGS = "the closure takes no argument; leave args out"
 _X0 = "x0 is the parameters' current values; leave x0 out"
@@ -144,6 +147,7 @@ ALGORITHMS: dict[str, Algorithm] = {
         Algorithm(
             "basinhopping",
             scipy.optimize.basinhopping,
+            _habits("x", "fun", "accept"),
             keywords=(
                 *("niter", "T", "stepsize", "take_step", "accept_test", "callback", "interval"),
                 *("disp", "niter_success", "target_accept_rate", "stepwise_factor", *_SEED),
@@ -152,11 +156,11 @@ ALGORITHMS: dict[str, Algorithm] = {
             box="",
             takes_x0=True,
             local=lambda n: {},
-            told=("x", "fun", "accept"),
         ),
         Algorithm(
             "differential_evolution",
             differential_evolution,
+            _habits("x", "convergence", stops_by="True"),
             keywords=(
                 *("bounds", "strategy", "maxiter", "popsize", "tol", "mutation", "recombination"),
                 *("callback", "disp", "init", "atol", "updating", "constraints", "integrality"),
@@ -171,15 +175,14 @@ ALGORITHMS: dict[str, Algorithm] = {
             },
             takes_x0=True,
             constraints=as_scipys,
-            told=("x", "convergence"),
-            tells_result=True,
-            ends_on_true=True,
+            asks_for_result=True,
             iterates=True,
             polish=True,
         ),
         Algorithm(
             "shgo",
             scipy.optimize.shgo,
+            _habits("x"),
             keywords=(
                 *("bounds", "constraints", "n", "iters", "callback", "options"),
                 "sampling_method",
@@ -201,11 +204,11 @@ ALGORITHMS: dict[str, Algorithm] = {
             autograd=True,
             constraints=as_inequalities,
             dict_constraints=True,
-            told=("x",),
         ),
         Algorithm(
             "dual_annealing",
             scipy.optimize.dual_annealing,
+            _habits("x", "fun", "context", stops_by="True"),
             keywords=(
                 *("bounds", "maxiter", "initial_temp", "restart_temp_ratio", "visit", "accept"),
                 *("maxfun", "no_local_search", "callback", *_SEED),
@@ -216,26 +219,25 @@ ALGORITHMS: dict[str, Algorithm] = {
             local=_dual_annealing_local,
             local_method="L-BFGS-B",
             autograd=True,
-            told=("x", "fun", "context"),
-            ends_on_true=True,
             iterates=True,
             polish=True,
         ),
         Algorithm(
             "direct",
             direct,
+            _habits("x"),
             keywords=(
                 *("bounds", "eps", "maxfun", "maxiter", "locally_biased", "f_min", "f_min_rtol"),
                 *("vol_tol", "len_tol", "callback"),
             ),
             elsewhere={"func": _FUN, "args": _ARGS},
             open_box=lambda keywords: True,
-            told=("x",),
             iterates=True,
         ),
         Algorithm(
             "brute",
             brute,
+            _habits(),
             keywords=("bounds", "ranges", "Ns", "finish", "disp"),
             elsewhere={
                 "func": _FUN,

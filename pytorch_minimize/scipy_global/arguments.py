@@ -9,7 +9,7 @@ from scipy.optimize import Bounds
 
 from ..region.constraints import as_list
 from ..run.callers_data import own_copy
-from ..scipy_minimize.arguments import settled
+from ..scipy_minimize.arguments import check_callback, settled
 from ..scipy_minimize.keywords import ARGUMENTS, RUN_KEYWORDS, as_mapping, check_keywords
 from ..scipy_minimize.option_kinds import KEYWORD_KINDS, checked_values
 from ..wording import shown
@@ -42,6 +42,7 @@ def checked(row: Algorithm, keywords: Mapping[str, Any] | None) -> dict[str, Any
         check_keywords(where, options, row.options)
         stated = {name: value for name, value in options.items() if value is not None}
         checked_values(where, stated, KEYWORD_KINDS, row.name)
+    check_callback(keywords.get("callback"))
     constraints = as_list(keywords.get("constraints"))
     if not row.dict_constraints and any(isinstance(c, Mapping) for c in constraints):
         raise ValueError(

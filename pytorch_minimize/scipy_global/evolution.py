@@ -11,7 +11,7 @@ from typing_extensions import Unpack
 
 from ..closure.population import VectorizedLoss
 from ..region.constraints import ClosureConstraint, as_list
-from ..run.watch import Watch
+from ..run.optimizer import Run
 from ..scipy_minimize.function import ScipyFunction
 from ..settings import RunKeywords
 from ..typing import UserClosure
@@ -96,7 +96,7 @@ class DifferentialEvolutionWrapper(GlobalOptimizer):
             self._vectorized = None
 
     def _prepare(
-        self, function: ScipyFunction, watch: Watch, box: Bounds | None, keywords: dict[str, Any]
+        self, function: ScipyFunction, run: Run, box: Bounds | None, keywords: dict[str, Any]
     ) -> Callable[..., Any]:
         if self._vectorized is None:
             return function.fun

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,21 +12,18 @@ import scipy.optimize
 from scipy.optimize import Bounds, OptimizeResult
 
 from ..bridge.layout import coarsest_eps
-from ..bridge.vectors import as_vector, same_values
-from ..problem.objective import nowhere_violated
+from ..bridge.vectors import as_vector, clip, same_values
 from ..record.history import History
-from ..region.search_box import clipped
-from ..run.endings import Ending, Stopped
+from ..run.endings import Ending, ended
 from ..run.finish import true_end
 from ..run.watch import Watch
 from ..scipy_minimize.arguments import Arguments
-from ..scipy_minimize.function import ScipyFunction
+from ..scipy_minimize.function import ScipyFunction, Stopped
+from ..scipy_minimize.minimize import Call, callback_of
 from ..settings import Settings
 from ..typing import Array
 
-__all__ = ["LocalSearch", "MakeKeywords"]
-
-MakeKeywords = Callable[[Arguments, ScipyFunction, Watch], dict[str, Any]]
+__all__ = ["LocalSearch"]
 
 
 class LocalSearch:
@@ -37,35 +34,26 @@ class LocalSearch:
     gradient will be asked for. They all take a callable method, and leave that one alone.
 
     Args:
-        function: of the run; its objective computes gradients while a search runs, and not
-            otherwise, and the bounds and constraints of the search hold in it meanwhile.
+        function: of the run; its evaluator computes gradients while a search runs, and not
+            otherwise, and the region of the search holds meanwhile.
         arguments: the user's ``minimizer_args``, checked.
-        make_keywords: what ``minimize`` gets for these arguments.
-        watch: of the run.
-        bounds: for methods that take some, where ``make_keywords`` does not know them.
+        call: what ``minimize`` gets for these arguments.
+        bounds: for methods that take some, where the arguments do not know them.
     """
 
     def __init__(
-        self,
-        function: ScipyFunction,
-        arguments: Arguments,
-        make_keywords: MakeKeywords,
-        watch: Watch,
-        bounds: Bounds | None,
+        self, function: ScipyFunction, arguments: Arguments, call: Call, bounds: Bounds | None
     ) -> None:
         self._function = function
-        self._objective = objective = function.objective
+        self._objective = function.objective
         self._arguments = arguments
+        self._call = call
         self._best: OptimizeResult | None = None
-        outside = objective.box, objective.violation
-        objective.box, objective.violation = None, nowhere_violated
-        self._keywords = make_keywords(arguments, function, watch)
-        self._inside = objective.box, objective.violation
-        objective.box, objective.violation = outside
+        self._keywords = dict(call.keywords)
         if bounds is not None:
             self._keywords["bounds"] = bounds
         for what in ("bounds", "constraints"):
-            if not self._takes(what):
+            if not getattr(arguments.row, what):
                 self._keywords.pop(what, None)
 
     def lower(self) -> str:
@@ -83,22 +71,28 @@ class LocalSearch:
     ) -> OptimizeResult:
         """One local search from x0; the signature is that of scipy's custom methods."""
         objective, arguments = self._objective, self._arguments
-        keywords = dict(self._keywords)
         # A hop of basinhopping may have left the bounds; brute hands over one variable as a number.
-        x0 = clipped(as_vector(x0), keywords.get("bounds"))
-        watch = Watch(self._function, x0, arguments, Settings(), History())
-        keywords["callback"] = watch if callback is None else _Both(watch, callback)
-        evaluations, objective.iterate = objective.evaluations, objective.known(x0)
-        with self._rules():
+        x0 = clip(as_vector(x0), self._keywords.get("bounds"))
+        watch = Watch(objective, x0, arguments.plan, Settings(), History())
+        called_back = callback_of(arguments, self._function, watch, self._call.region, callback)
+        evaluations = objective.evaluations
+        objective.start_from(x0)
+        gradients = arguments.asks.gradient
+        with (
+            objective.within(self._call.region),
+            objective.evaluator.with_gradients() if gradients else contextlib.nullcontext(),
+        ):
             try:
-                result = scipy.optimize.minimize(fun, x0, **keywords)
+                result = scipy.optimize.minimize(
+                    fun, x0, **(self._keywords | {"callback": called_back})
+                )
             except Stopped as stop:
-                if stop.ending is Ending.BROKEN_DOWN:  # a search that fails, no more
-                    stop.x, stop.nit = watch.iterate, watch.nit
-                if stop.x is None:  # the whole run ends, not only this search
+                failed = stop.ending is Ending.BROKEN_DOWN  # a search that fails, no more
+                x, nit = (watch.iterate if failed else stop.x), watch.nit
+                if x is None:  # the whole run ends, not only this search
                     raise
-                result = stop.result(objective, ("jac",))
-        true_end(self._function, result, objective.iterate, arguments)
+                result = ended(stop.ending, objective, ("jac",), x=x, nit=nit)
+        true_end(objective, result, objective.iterate, arguments.row.habits)
         if not math.isfinite(result.fun):
             result.fun = math.inf  # a number that algorithms can compare
         result.setdefault("nfev", objective.evaluations - evaluations)
@@ -106,52 +100,25 @@ class LocalSearch:
         self._keep(result)
         return result
 
-    @contextlib.contextmanager
-    def _rules(self) -> Iterator[None]:
-        objective = self._objective
-        outside = objective.box, objective.violation
-        objective.box, objective.violation = self._inside
-        gradients = self._arguments.gradient
-        try:
-            with objective.with_gradients() if gradients else contextlib.nullcontext():
-                yield
-        finally:
-            objective.box, objective.violation = outside
-
     def best_at(self, x: Array) -> OptimizeResult | None:
         """The best search's x, fun, gradient (or None) and success, if x is where it ended."""
         best = self._best
         return best if best is not None and same_values(np.asarray(x), best.x) else None
 
-    def _takes(self, what: str) -> bool:
-        row = self._arguments.row
-        return row is None or bool(getattr(row, what))
-
     def _forgive_lost_precision(self, found: OptimizeResult) -> None:
         """basinhopping and our polish take only successes, which a float32 loss rarely allows."""
-        row = self._arguments.row
-        if row is not None and found.get("status") in row.precision_lost:
-            coarse = coarsest_eps(self._objective.bridge) > np.finfo(np.float64).eps
+        if found.get("status") in self._arguments.row.habits.precision_lost:
+            coarse = coarsest_eps(self._objective.evaluator.bridge) > np.finfo(np.float64).eps
             found.success = bool(found.success) or coarse
 
     def _keep(self, found: OptimizeResult) -> None:
         if self._best is None or found.fun < self._best.fun:
             # Newton-CG's own is that of the iterate before.
-            known = self._objective.known_gradient(np.asarray(found.x))
+            here = self._objective.evaluator.known(np.asarray(found.x))
+            known = None if here is None else here.gradient
             self._best = OptimizeResult(
                 x=np.array(found.x),
                 fun=float(found.fun),
                 gradient=found.get("grad", found.get("jac")) if known is None else known,
                 success=bool(found.success),
             )
-
-
-class _Both:
-    """Two callbacks as one; the parameter's name makes scipy hand over a result."""
-
-    def __init__(self, first: Callable[..., Any], second: Callable[..., Any]) -> None:
-        self._first, self._second = first, second
-
-    def __call__(self, intermediate_result: Any) -> None:
-        self._first(intermediate_result)
-        self._second(intermediate_result)

@@ -10,24 +10,27 @@ from scipy.optimize import Bounds, OptimizeResult
 
 from ..bridge.interface import Bridge
 from ..closure.runner import ClosureRunner
-from ..problem.objective import Objective
+from ..problem.evaluator import Evaluator
 from ..record.saved import plain_part
 from ..region.bounds import flat_bounds
 from ..region.constraint_checks import check_width
 from ..region.constraints import as_list
+from ..region.region import Region
 from ..region.search_box import check_box, is_inside, layout, rounded_inwards, start_inside, within
-from ..run.optimizer import ScipyOptimizer
-from ..run.watch import Watch
+from ..row import Asks
+from ..run.optimizer import FullBatchOptimizer, Run
+from ..run.plan import Plan
 from ..scipy_minimize.arguments import Arguments
+from ..scipy_minimize.callback import ScipyCallback
 from ..scipy_minimize.function import ScipyFunction
-from ..scipy_minimize.objective import make_objective
+from ..scipy_minimize.minimize import prepare, until_stopped
+from ..scipy_minimize.optimizer import ScipyOptimizer
 from ..typing import Array
 from ..wording import shown
 from .algorithms import Algorithm
 from .arguments import check_ranges, checked, copied, with_defaults
 from .local_search import LocalSearch
 from .polish import Search, polish
-from .relay import Relay, adapt
 
 __all__ = ["GlobalOptimizer"]
 
@@ -45,6 +48,7 @@ class GlobalOptimizer(ScipyOptimizer):
     """
 
     algorithm: ClassVar[Algorithm]
+    _records_graph = False
 
     def __init__(
         self,
@@ -56,19 +60,20 @@ class GlobalOptimizer(ScipyOptimizer):
         row = self.algorithm
         self._keywords = checked(row, keywords)
         self._minimizer_args = with_defaults(row, minimizer_args)
-        super().__init__(params, self._run_arguments(), run_keywords)
+        super().__init__(params, run_keywords, warm=False, name=row.name)
         if self._settings.rtol is not None and not row.iterates:
             raise ValueError(
                 f"rtol: {row.name} has no iterations over which the loss falls; leave it out"
             )
-        self._check_bounds(self.bridge)
+        bridge = self.bridge
+        self._check_bounds(bridge, self._flat_bounds())
 
-    def _run_arguments(self) -> Arguments:
-        """The run as the base class knows it: a method of its own, with the user's callback."""
+    @property
+    def _plan(self) -> Plan:
         row = self.algorithm
-        gradient = row.local is not None and Arguments.parse(self._minimizer_args).gradient
-        callback = adapt(self._keywords.get("callback"), row.told)
-        return Arguments.parse({"method": row.run, "jac": gradient, "callback": callback})
+        gradient = row.local is not None and Arguments.parse(self._minimizer_args).asks.gradient
+        callback = self._keywords.get("callback")
+        return Plan(row.name, Asks(gradient=gradient), row.habits, callback)
 
     def _local_arguments(self) -> Arguments:
         """Of the local minimiser, or of the polish where there is no other local search."""
@@ -92,73 +97,77 @@ class GlobalOptimizer(ScipyOptimizer):
         for number, constraint in enumerate(as_list(self._keywords.get("constraints"))):
             check_width(constraint, f"constraint {number}", n)
 
-    def _check_bounds(self, bridge: Bridge) -> None:
+    def _check_bounds(self, bridge: Bridge, bounds: Bounds | None) -> None:
         """Refuse bounds that the algorithm cannot search; they may have changed in the groups."""
-        self._local_bounds(bridge, self._local_arguments(), self._put_box(copied(self._keywords)))
+        box = self._put_box(copied(self._keywords), bounds)
+        self._local_bounds(bridge, self._local_arguments(), box)
 
-    def _start_inside(self, bridge: Bridge) -> None:
-        self._check_bounds(bridge)
+    def _start_inside(self, bridge: Bridge, bounds: Bounds | None, plan: Plan) -> None:
+        self._check_bounds(bridge, bounds)
         if self.algorithm.takes_x0:
-            super()._start_inside(bridge)
+            super()._start_inside(bridge, bounds, plan)
 
-    def _make_objective(self, runner: ClosureRunner) -> Objective:
-        arguments = self._local_arguments()
-        objective = make_objective(runner, arguments, self._settings, self.profile)
-        objective.has_gradient = False  # local searches switch it on while they run
-        runner.records_graph = False
-        return objective
+    def _make_evaluator(self, runner: ClosureRunner) -> Evaluator[Array]:
+        # Gradients are for local searches, which ask for them while they run.
+        return self._evaluator(runner, self._local_arguments().asks, gradient=False)
 
-    def _solve(self, function: ScipyFunction, watch: Watch, x0: Array) -> OptimizeResult:
+    def _solve(self, run: Run) -> OptimizeResult:
         row, search = self.algorithm, None
-        objective = function.objective
+        objective, watch = run.objective, run.watch
+        function = ScipyFunction(objective, watch)
         keywords = copied(self._keywords)
         polishing = keywords.pop("polish", row.polish and not keywords.get("no_local_search"))
-        box = self._put_box(keywords)
-        if box is not None:
-            objective.box = box.lb, box.ub
+        box = self._put_box(keywords, run.bounds)
+        objective.look_in(Region(box, keeps_bounds=box is not None))
         if row.constraints is not None and "constraints" in keywords:
             keywords["constraints"] = row.constraints(objective, keywords["constraints"])
         if row.takes_x0:
-            x0 = x0 if box is None else start_inside(x0, box)
-            keywords["x0"] = x0.copy()
+            keywords["x0"] = run.x0.copy() if box is None else start_inside(run.x0, box)
         if row.local is not None:
-            search = self._search(function, self._local_arguments(), watch, box)
+            search = self._search(function, self._local_arguments(), run, box)
             keywords["minimizer_kwargs"] = {"method": search}
-        relay = Relay(row, watch)
-        if row.told:
-            keywords["callback"] = relay.tell_result if row.tells_result else relay.tell
-        res = row.run(self._prepare(function, watch, box, keywords), **keywords)
-        relay.mark(res)
-        if res.x is None:  # shgo, where no point that it sampled was feasible
-            res.x, res.fun = objective.best_x.copy(), math.inf
-        ended = None if search is None else search.best_at(res.x)
-        if ended is not None and ended.gradient is not None:
-            res.jac = ended.gradient
-            polishing = polishing and not ended.success
-        if polishing and box is not None:
-            polish(self._polisher(polishing, function, watch), function, res, box, keywords)
+        callback = ScipyCallback(function, watch, row.habits, asks_for_result=row.asks_for_result)
+        if row.habits.told:
+            keywords["callback"] = callback
+
+        def sample() -> OptimizeResult:
+            nonlocal polishing
+            res = row.run(self._prepare(function, run, box, keywords), **keywords)
+            callback.mark(res)
+            if res.x is None:  # shgo, where no point that it sampled was feasible
+                res.x, res.fun = objective.best_x.copy(), math.inf
+            ended = None if search is None else search.best_at(res.x)
+            if ended is not None and ended.gradient is not None:
+                res.jac = ended.gradient
+                polishing = polishing and not ended.success
+            if polishing and box is not None:
+                polish(self._polisher(polishing, function, run), function, res, box, keywords)
+            return res
+
+        res = until_stopped(function, watch, row.habits.result, sample)
         if box is not None and not is_inside(res.x, box):
-            objective.box = None  # a local method without bounds has left it
+            objective.look_in(Region())  # a local method without bounds has left it
         return res
 
     def _prepare(
-        self, function: ScipyFunction, watch: Watch, box: Bounds | None, keywords: dict[str, Any]
+        self, function: ScipyFunction, run: Run, box: Bounds | None, keywords: dict[str, Any]
     ) -> Callable[..., Any]:
         """What the algorithm samples; subclasses may change its keywords besides."""
         return function.fun
 
     def _search(
-        self, function: ScipyFunction, arguments: Arguments, watch: Watch, box: Bounds | None
+        self, function: ScipyFunction, arguments: Arguments, run: Run, box: Bounds | None
     ) -> LocalSearch:
-        bounds = self._local_bounds(function.objective.bridge, arguments, box)
-        return LocalSearch(function, arguments, self._minimize_keywords, watch, bounds)
+        bounds = self._local_bounds(run.evaluator.bridge, arguments, box)
+        call = prepare(arguments, function, run.bounds)
+        return LocalSearch(function, arguments, call, bounds)
 
     def _polisher(
-        self, polishing: bool | Search, function: ScipyFunction, watch: Watch
+        self, polishing: bool | Search, function: ScipyFunction, run: Run
     ) -> Callable[[Bounds], Search]:
         if callable(polishing):
             return lambda box: polishing
-        return lambda box: self._search(function, self._polish_arguments(), watch, box)
+        return lambda box: self._search(function, self._polish_arguments(), run, box)
 
     def _local_bounds(
         self, bridge: Bridge, arguments: Arguments, box: Bounds | None
@@ -171,12 +180,11 @@ class GlobalOptimizer(ScipyOptimizer):
         own = flat_bounds(given, unbounded, bridge.params)
         return box if own is None else within(own, box, layout(self.param_groups, bridge.params))
 
-    def _put_box(self, keywords: dict[str, Any]) -> Bounds | None:
+    def _put_box(self, keywords: dict[str, Any], bounds: Bounds | None) -> Bounds | None:
         """The box under scipy's name for it; None where scipy is given none, or brute's slices."""
         row = self.algorithm
         if not row.box:
             return None
-        bounds = self._flat_bounds()
         keywords.pop("bounds", None)
         if row.box in keywords:
             check_ranges(row.box, keywords[row.box], bounds, self.bridge.numel)
@@ -213,4 +221,4 @@ class GlobalOptimizer(ScipyOptimizer):
         if self.algorithm.local is not None:
             given.insert(0, f"method={self._local_arguments().name}")
         name = type(self).__name__
-        return f"{name}({', '.join(given)})\n{super(ScipyOptimizer, self).__repr__()}"
+        return f"{name}({', '.join(given)})\n{super(FullBatchOptimizer, self).__repr__()}"

@@ -48,7 +48,7 @@ def polish(
             warnings.filterwarnings("ignore", "delta_grad == 0.0", UserWarning)
             found = search(function.fun, res.x.copy(), bounds=box, constraints=constraints)
     except NoGraphError:
-        function.objective.error = None
+        function.objective.evaluator.guard.forget()
         warnings.warn(
             "the solution is not polished, for the loss has no gradient; polish=False says that "
             "this is intended",

@@ -10,10 +10,14 @@ import torch
 from torch import Tensor
 
 from ..closure.population import VectorizedLoss, stack_parameters
+from ..region.region import Region
 from ..scipy_minimize.function import ScipyFunction
 from ..typing import Array
 
 __all__ = ["Population"]
+
+# Where nobody knows whether a point may be the best.
+_UNKNOWN = Region(excesses=(lambda: None,))
 
 
 class Population:
@@ -33,27 +37,24 @@ class Population:
     def __init__(self, function: ScipyFunction, vectorized: VectorizedLoss, x0: Array) -> None:
         self._function = function
         self._objective = function.objective
+        self._evaluator = function.objective.evaluator
         self._vectorized = vectorized
         self._check(x0)
 
     def __call__(self, columns: Array) -> Array:
-        objective = self._objective
         points = np.array(columns.T, dtype=np.float64, order="C")
-        if objective.before_evaluation is not None:
-            objective.before_evaluation()
+        self._function.permit()
         self._raised = 0
-        with objective.users_code("closure", "vectorized"):
-            values = self._losses(points)
-        objective.expect_recovered(self._raised)
-        objective.profile.count("points", len(points))
-        return self._function.many(points, values)
+        values = self._evaluator.guard.run("closure", "vectorized", lambda: self._losses(points))
+        self._evaluator.profile.count("points", len(points))
+        return self._function.many(points, values, self._raised)
 
     def _losses(self, points: Array) -> Array:
-        stacked = stack_parameters(points, self._objective.bridge.params)
+        stacked = stack_parameters(points, self._evaluator.bridge.params)
         try:
             with torch.no_grad():
                 losses: Any = self._vectorized(stacked)
-        except self._objective.recover:
+        except self._evaluator.recover:
             return self._halved(points)
         if not isinstance(losses, Tensor) or losses.shape != (len(points),):
             got = tuple(losses.shape) if isinstance(losses, Tensor) else type(losses).__name__
@@ -72,10 +73,8 @@ class Population:
 
     def _check(self, x0: Array) -> None:
         """A loss that means something else, or parameters in another order, show here."""
-        objective = self._objective
-        inside, objective.violation = objective.violation, lambda: None  # x0 need not be feasible
-        alone = objective.evaluate(x0).value
-        objective.violation = inside
+        with self._objective.within(_UNKNOWN):  # x0 need not be feasible
+            alone = self._objective.evaluate(x0).value
         together = float(self._losses(x0[None, :])[0])
         if math.isfinite(together) and not math.isclose(
             alone, together, rel_tol=1e-3, abs_tol=1e-3

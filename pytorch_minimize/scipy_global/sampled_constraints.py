@@ -11,16 +11,16 @@ from scipy.optimize import LinearConstraint
 from ..problem.objective import Objective
 from ..region.constraint_function import ConstraintFunction
 from ..region.constraints import ClosureConstraint, as_list
-from ..scipy_minimize.methods import METHODS
+from ..region.region import Region
+from ..row import Asks
 from ..typing import Array
 
 __all__ = ["as_inequalities", "as_scipys"]
 
-# A method that asks for the values of constraints and for nothing else.
-_VALUES_ONLY = METHODS["cobyqa"]
+_VALUES_ONLY = Asks()
 
 
-def as_scipys(objective: Objective, given: Any) -> list[Any]:
+def as_scipys(objective: Objective[Array], given: Any) -> list[Any]:
     """For differential_evolution: constraints of ours as scipy's, scipy's own unchanged.
 
     The parameters must be at the start, where constraints of ours are run once.
@@ -29,14 +29,16 @@ def as_scipys(objective: Objective, given: Any) -> list[Any]:
     for number, constraint in enumerate(as_list(given)):
         if isinstance(constraint, ClosureConstraint):
             name = f"constraint {number}"
-            function = ConstraintFunction(constraint, objective, _VALUES_ONLY, name)
+            function = ConstraintFunction(
+                constraint, objective.evaluator, objective.consider, _VALUES_ONLY, name, Region()
+            )
             constraints += function.for_scipy()
         else:
             constraints.append(constraint)
     return constraints
 
 
-def as_inequalities(objective: Objective, given: Any) -> list[Any]:
+def as_inequalities(objective: Objective[Array], given: Any) -> list[Any]:
     """For shgo: dicts with ``fun(x) >= 0``, which are all that its sampler looks at.
 
     scipy would translate constraints by running them at a point that it left uninitialised.

@@ -8,7 +8,7 @@ from typing import Any
 from scipy.optimize import Bounds
 from typing_extensions import Unpack
 
-from ..run.watch import Watch
+from ..run.optimizer import Run
 from ..scipy_minimize.arguments import Arguments
 from ..scipy_minimize.function import ScipyFunction
 from ..settings import RunKeywords
@@ -214,9 +214,9 @@ class BruteWrapper(GlobalOptimizer):
         super().__init__(params, brute_kwargs, run_keywords)
 
     def _prepare(
-        self, function: ScipyFunction, watch: Watch, box: Bounds | None, keywords: dict[str, Any]
+        self, function: ScipyFunction, run: Run, box: Bounds | None, keywords: dict[str, Any]
     ) -> Callable[..., Any]:
         if box is not None and "finish" not in keywords:
             arguments = Arguments.parse({"method": "Nelder-Mead"})
-            keywords["finish"] = self._search(function, arguments, watch, box)
+            keywords["finish"] = self._search(function, arguments, run, box)
         return function.fun

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy.optimize import OptimizeResult
 
 from ..record.saved import plain_part
 from ..region.constraint_checks import check_width
 from ..region.constraints import as_list
-from ..row import Method
+from ..row import Asks, Row
+from ..run.plan import Plan
 from ..wording import did_you_mean, shown
 from .curvature_arguments import curvature_by_autograd
 from .keywords import ARGUMENTS, KEYWORDS, OPTIONS, RUN_KEYWORDS, as_mapping, check_keywords
 from .methods import METHODS, find_method
 from .option_kinds import OPTION_KINDS, check_sizes, checked_tolerance, checked_values
 
-__all__ = ["Arguments", "settled"]
+__all__ = ["Arguments", "check_callback", "settled"]
 
 _SAVED = ("method", "tol", "options")
 _DIFFERENCES = ("2-point", "3-point")
@@ -31,9 +32,8 @@ class Arguments:
     """What ``scipy.optimize.minimize`` will be called with, and what we do ourselves.
 
     Attributes:
-        row: the method's row of the table; None for a callable method.
-        gradient: the gradient comes from autograd.
-        curvature: "hessp", "hess" or "", which of them comes from autograd.
+        row: the method's row of the table.
+        asks: what the method asks of this run.
         given: what the user gave, a shallow copy.
         keywords: go to scipy as they are.
         prints_report: a line of our own is printed at the end, where scipy prints none.
@@ -41,9 +41,8 @@ class Arguments:
         bounds_in_groups: the param groups state bounds.
     """
 
-    row: Method | None
-    gradient: bool
-    curvature: str
+    row: Row
+    asks: Asks
     given: Mapping[str, Any]
     keywords: Mapping[str, Any]
     prints_report: bool
@@ -66,7 +65,7 @@ class Arguments:
         """
         given = settled(as_mapping("minimizer_args", minimizer_args))
         check_keywords("minimizer_args", given, KEYWORDS, OPTIONS | RUN_KEYWORDS)
-        _check_callback(given.get("callback"))
+        check_callback(given.get("callback"))
         original = dict(given)
         if "tol" in given:
             given["tol"] = checked_tolerance(given["tol"])
@@ -75,22 +74,20 @@ class Arguments:
         bounds = "in the param groups" if bounds_in_groups else given.get("bounds")
         row = find_method(method, bounds=bounds, constraints=given["constraints"])
         options = dict(as_mapping("options", given.pop("options", None)))
-        given["method"] = method if row is None else row.name
+        given["method"] = method if row.habits.as_given else row.name
         jac = given.pop("jac", None)
-        if row is None:
-            gradient, report, maxiter = jac is None or jac is True, False, None
-            curvature = curvature_by_autograd(row, given)
-        else:
-            gradient = _gradient_by_autograd(row, jac)
-            _refuse_unused(row, given | {"bounds": bounds})
-            curvature = curvature_by_autograd(row, given)
-            report, maxiter = _take_over(row, options)
-            options = _translate(row, options)
+        gradient = _gradient_by_autograd(row, jac)
+        _refuse_unused(row, given | {"bounds": bounds})
+        curvature = curvature_by_autograd(row, given)
+        report, maxiter = _take_over(row, options)
+        if row.options is not None:
+            options = _translate(row, row.options, options)
             options = checked_values("options", _stated(options), OPTION_KINDS, row.name)
+        asks = replace(row.asks, gradient=gradient, curvature=curvature)
         if not gradient and jac is not None and not isinstance(jac, bool):
             given["jac"] = jac
         given["options"] = options
-        return cls(row, gradient, curvature, original, given, report, maxiter, bounds_in_groups)
+        return cls(row, asks, original, given, report, maxiter, bounds_in_groups)
 
     def for_groups(self, *, bounded: bool) -> Arguments:
         """Checked again where the param groups begin or cease to state bounds."""
@@ -104,7 +101,7 @@ class Arguments:
         Raises:
             ValueError: one is; says which.
         """
-        if self.row is not None:
+        if self.row.options is not None:
             check_sizes(self.keywords["options"], n)
         for number, constraint in enumerate(self.keywords["constraints"]):
             check_width(constraint, f"constraint {number}", n)
@@ -112,35 +109,35 @@ class Arguments:
     @property
     def name(self) -> str:
         """Of the method."""
-        if self.row is not None:
-            return self.row.name
-        method = self.keywords["method"]
-        return getattr(method, "__name__", str(method))
+        return self.row.name
 
     @property
     def known_options(self) -> frozenset[str]:
         """The options that the method knows; none of a callable's are known to us."""
-        return self.row.options if self.row is not None else frozenset()
+        return self.row.options or frozenset()
 
     @property
     def gradient_test(self) -> float | None:
         """Success is true where no element of the gradient is larger; None: not by that alone."""
-        if self.row is None or self.row.gradient_test is None:
+        if self.row.gradient_test is None:
             return None
         tol = self.keywords.get("tol")
         given = self.keywords["options"].get("gtol", tol)
         return self.row.gradient_test if given is None else float(given)
 
-    @property
-    def result_fields(self) -> tuple[str, ...]:
-        """What a result has besides what all have, where we end a run."""
-        return ("jac", "njev") if self.row is None else self.row.result
-
-    def report(self, res: OptimizeResult) -> str:
-        """One line on how a run ended."""
-        return (
-            f"{self.name}: {res.get('message')} fun={res.fun:.6g} nit={res.get('nit')} "
-            f"nfev={res.get('nfev')} success={bool(res.get('success'))}"
+    @functools.cached_property
+    def plan(self) -> Plan:
+        """What the run must know of it."""
+        return Plan(
+            name=self.name,
+            asks=self.asks,
+            habits=self.row.habits,
+            callback=self.keywords.get("callback"),
+            maxiter=self.maxiter,
+            gradient_test=self.gradient_test,
+            tolerances=self.row.tolerances,
+            constrained=bool(self.keywords["constraints"]),
+            prints_report=self.prints_report,
         )
 
     def as_saved(self) -> dict[str, Any]:
@@ -153,10 +150,10 @@ class Arguments:
         A difference step of 1.5e-8 vanishes in float32: every point looks like a minimum.
         """
         options = dict(self.keywords["options"])
-        if self.row is None or eps <= _FLOAT64_EPS:
+        if self.row.options is None or eps <= _FLOAT64_EPS:
             return options
         fitted = dict(self.row.precision)
-        if self.row.gradient and not self.gradient and "finite_diff_rel_step" not in options:
+        if self.row.gradient and not self.asks.gradient and "finite_diff_rel_step" not in options:
             fitted["eps"] = 0.5
         return {
             name: eps**power for name, power in fitted.items() if name in self.row.options
@@ -168,12 +165,15 @@ def settled(given: Mapping[str, Any]) -> dict[str, Any]:
     return {name: list(v) if isinstance(v, Iterator) else v for name, v in given.items()}
 
 
-def _check_callback(callback: object) -> None:
+def check_callback(callback: object) -> None:
+    """Refuse what cannot be called."""
     if callback is not None and not callable(callback):
         raise TypeError(f"callback: expected a callable, got {shown(callback)}")
 
 
-def _gradient_by_autograd(row: Method, jac: object) -> bool:
+def _gradient_by_autograd(row: Row, jac: object) -> bool:
+    if row.habits.as_given:
+        return jac is None or jac is True
     if not row.gradient:
         if jac is None or jac is False:
             return False
@@ -199,11 +199,13 @@ def _gradient_by_autograd(row: Method, jac: object) -> bool:
     )
 
 
-def _refuse_unused(row: Method, given: dict[str, Any]) -> None:
+def _refuse_unused(row: Row, given: dict[str, Any]) -> None:
     """Refuse arguments that the method would ignore; scipy only warns of them.
 
     An argument that is None or empty is as good as absent.
     """
+    if row.habits.as_given:
+        return
     takes = {
         "bounds": row.bounds,
         "constraints": row.constraints,
@@ -218,11 +220,11 @@ def _refuse_unused(row: Method, given: dict[str, Any]) -> None:
         raise ValueError(f"{row.name} takes no {name}; methods that do: {able}")
 
 
-def _takes(row: Method, name: str) -> bool:
+def _takes(row: Row, name: str) -> bool:
     return name in row.curvature if name.startswith("hess") else bool(getattr(row, name))
 
 
-def _take_over(row: Method, options: dict[str, Any]) -> tuple[bool, int | None]:
+def _take_over(row: Row, options: dict[str, Any]) -> tuple[bool, int | None]:
     """Remove from ``options`` what we do in scipy's place: the report, TNC's iteration count."""
     ours = {name: options.pop(name) for name in _ours(row) if name in options}
     ours = checked_values("options", _stated(ours), OPTION_KINDS, "")
@@ -235,11 +237,11 @@ def _stated(options: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
-def _ours(row: Method) -> list[str]:
+def _ours(row: Row) -> list[str]:
     return ["disp"] * (not row.prints) + ["maxiter"] * row.counts_no_iterations
 
 
-def _translate(row: Method, options: Mapping[str, Any]) -> dict[str, Any]:
+def _translate(row: Row, known: frozenset[str], options: Mapping[str, Any]) -> dict[str, Any]:
     """Options under the method's own names.
 
     scipy only warns of unknown options, and people have run plain BFGS for weeks believing that
@@ -249,17 +251,17 @@ def _translate(row: Method, options: Mapping[str, Any]) -> dict[str, Any]:
     unknown = []
     for name, value in options.items():
         own = row.aliases.get(name, name)
-        if own not in row.options:
+        if own not in known:
             unknown.append(name)
         elif own in translated or (own != name and own in options):
             raise ValueError(f"options: {name} means {own} for {row.name}; give one of them")
         else:
             translated[own] = value
     if unknown:
-        known = sorted(row.options)
+        names = sorted(known)
         elsewhere = {name: ARGUMENTS[name] for name in KEYWORDS}
         raise ValueError(
-            f"options: {row.name} knows {', '.join(known)}; got {shown(sorted(unknown, key=str))}"
-            f"{did_you_mean(unknown, known, RUN_KEYWORDS | elsewhere)}"
+            f"options: {row.name} knows {', '.join(names)}; got {shown(sorted(unknown, key=str))}"
+            f"{did_you_mean(unknown, names, RUN_KEYWORDS | elsewhere)}"
         )
     return translated

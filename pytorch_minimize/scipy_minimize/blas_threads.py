@@ -5,14 +5,14 @@ from __future__ import annotations
 import ctypes
 import functools
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import PurePath
 from types import TracebackType
 from typing import Any, Protocol
 
 from threadpoolctl import LibController, ThreadpoolController
 
-from ..bridge.extension import native
+from ..extension import native
 
 __all__ = ["ScipyBlasThreads"]
 
@@ -113,11 +113,19 @@ class ScipyBlasThreads:
     """
 
     def __init__(self, threads: int | None) -> None:
-        self._threads = threads
         self._limit = None if threads is None else _scipy_blas()
+        self.hold: Callable[[], None] | None = None
+        """Called before scipy goes on, whatever the user's code set the number to."""
+        self.release: Callable[[], None] | None = None
+        """Called before the user's code runs: their own number."""
+        if self._limit is not None:
+            # As functions of C, which an interrupt cannot come into.
+            self.hold = functools.partial(self._limit.hold, id(self), threads or 1)
+            self.release = functools.partial(self._limit.release, id(self))
 
     def __enter__(self) -> ScipyBlasThreads:
-        self.hold()
+        if self.hold is not None:
+            self.hold()
         return self
 
     def __exit__(
@@ -126,14 +134,5 @@ class ScipyBlasThreads:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.release()
-
-    def hold(self) -> None:
-        """Before scipy goes on: its BLAS gets ``threads``, whatever the user's code set it to."""
-        if self._limit is not None:
-            self._limit.hold(id(self), self._threads or 1)
-
-    def release(self) -> None:
-        """Before the user's code runs: their own setting; nothing where it is released already."""
-        if self._limit is not None:
-            self._limit.release(id(self))
+        if self.release is not None:
+            self.release()

@@ -6,7 +6,7 @@ from typing import Any
 
 from scipy.optimize import HessianUpdateStrategy
 
-from ..row import Method
+from ..row import Row
 from ..wording import did_you_mean, shown
 
 __all__ = ["curvature_by_autograd"]
@@ -15,7 +15,7 @@ _NAMES = ("hess", "hessp")
 _DIFFERENCES = ("2-point", "3-point")
 
 
-def curvature_by_autograd(row: Method | None, given: dict[str, Any]) -> str:
+def curvature_by_autograd(row: Row, given: dict[str, Any]) -> str:
     """The one that autograd provides, or ""; what scipy is not to see leaves ``given``.
 
     True asks for autograd and False for none. Without either it is what the method's row lists
@@ -44,14 +44,14 @@ def curvature_by_autograd(row: Method | None, given: dict[str, Any]) -> str:
     for name, value in values.items():
         if isinstance(value, bool):
             del given[name]
-        elif value is not None and row is not None:
+        elif value is not None and not row.habits.as_given:
             _check(row, name, value)
     if asked:
         return asked[0]
-    return "" if own or row is None or not row.curvature else row.curvature[0]
+    return "" if own or not row.curvature else row.curvature[0]
 
 
-def _check(row: Method, name: str, value: object) -> None:
+def _check(row: Row, name: str, value: object) -> None:
     if callable(value) and not isinstance(value, type):
         return
     dense_only = "hessp" not in row.curvature

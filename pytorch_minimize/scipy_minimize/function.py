@@ -1,4 +1,4 @@
-"""What scipy calls: values and gradients, and what it is told where they are not finite."""
+"""What scipy calls: values, gradients, curvature, and what it is told where there is NaN."""
 
 from __future__ import annotations
 
@@ -8,12 +8,27 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import Bounds, OptimizeResult
+from scipy.optimize import OptimizeResult
 
-from ..problem.objective import Evaluation, Objective
+from ..bridge.vectors import as_vector
+from ..curvature.positive_definite import shift_to_positive_definite
+from ..problem.curved import Curved, CurvedEvaluator
+from ..problem.evaluator import Evaluation
+from ..problem.objective import Objective
+from ..row import Asks
+from ..run.endings import Ending
+from ..run.watch import Watch
 from ..typing import Array
 
-__all__ = ["ScipyFunction"]
+__all__ = ["ScipyFunction", "Stopped"]
+
+
+def _is_vector(x: object) -> bool:
+    """Whether x is what solvers of scipy's hand over: any other goes through ``as_vector``."""
+    return type(x) is np.ndarray and x.ndim == 1 and x.dtype is _FLOAT64
+
+
+_FLOAT64 = np.dtype(np.float64)
 
 # Told to a solver whose every evaluation so far was not finite: larger than any loss to come.
 _NOTHING_FINITE_YET = 1e100
@@ -25,40 +40,57 @@ _LEAST_SHARE, _LEAST_SLOPE = 1e-3, 1e-300
 _MAY_HOLD_ANSWERS = ("final_simplex", "funl", "grid_values", "population_energies")
 
 
+class Stopped(Exception):
+    """Raised through scipy to end a run; never reaches the user.
+
+    Args:
+        ending: why.
+        x: the iterate to end at, or None for the best point seen.
+    """
+
+    def __init__(self, ending: Ending, x: Array | None = None) -> None:
+        super().__init__(ending.message)
+        self.ending, self.x = ending, x
+
+
 class ScipyFunction:
     r"""An objective as scipy asks for it: ``fun``, ``jac``, ``hessp`` and ``hess`` of a flat x.
 
-    Where the loss or its gradient at x is not finite, the solver is told another function instead,
-    so that line searches and trust regions step back: with the last finite point z, the gradient g
-    there and d = x - z, the parabola along d that falls from z as the loss does and is told to be
+    All that is scipy's quirk is here. Where the loss or its gradient at x is not finite, the
+    solver is told another function instead, so that line searches and trust regions step back:
+    with the last finite point z, the gradient g there and d = x - z, the parabola along d that
+    falls from z as the loss does and is told to be
 
     .. math:: F + k\,m, \qquad m = \max(|g^T d|, \epsilon\,|g|\,|d|)
 
     at x, with the gradient :math:`(2 k + 1)\,m\,d / |d|^2` there. F is the highest loss since the
     iterate from which the solver searches. The answer rises with the distance and is steep
-    everywhere: nothing about it looks like a minimum. None of it leaves this object: results,
-    callbacks and the history tell what the closure gave (Note [true values]).
+    everywhere: nothing about it looks like a minimum. Where a product with the Hessian is not
+    finite, or the value there is not, the Hessian of |x|^2 / 2 stands in. None of it leaves this
+    object: results, callbacks and the history tell what the closure gave (Note [true values]).
 
     Args:
-        objective: evaluates the closure.
+        objective: files what the closure gives.
+        watch: of the run; asked before each evaluation whether the run is to end.
 
     Attributes:
-        bounds: of the run.
-        multipliers: how many the constraints have, once they were evaluated.
+        answers: losses that the solver was told and that the closure did not give.
     """
 
-    def __init__(self, objective: Objective) -> None:
+    def __init__(self, objective: Objective[Array], watch: Watch[Array]) -> None:
         self.objective = objective
-        self.bounds: Bounds | None = None
-        self.multipliers: Callable[[], int] = lambda: 0
-        self._told: tuple[Evaluation, float, Array | None] | None = None
-        self._answers: set[float] = set()
+        self.watch = watch
+        self._evaluator = objective.evaluator
+        self._profile = objective.evaluator.profile
+        self._permit = self.permit if watch.looks else None
+        self._told: tuple[Evaluation[Array], float, Array | None] | None = None
+        self.answers: set[float] = set()
 
     def fun(self, x: Array, *args: Any) -> float:
         """The loss at x; ``args`` are scipy's, meant for the user's own callables."""
         found = self._evaluate(x, "fun")
         value = found.value if found.finite else self._answer(found)[0]
-        self.objective.profile.begin("solver")
+        self._profile.begin("solver")
         return value
 
     def jac(self, x: Array, *args: Any) -> Array:
@@ -66,47 +98,108 @@ class ScipyFunction:
         found = self._evaluate(x, "jac")
         gradient = found.gradient if found.finite else self._answer(found)[1]
         assert gradient is not None
-        self.objective.profile.begin("solver")
+        self._profile.begin("solver")
         return gradient
 
-    def curvature(self, name: str) -> Callable[..., Array]:
-        """``hessp`` or ``hess``."""
-        method: Callable[..., Array] = getattr(self.objective, name)
-        return method
+    def hessp(self, x: Array, v: Array, *args: Any) -> Array:
+        """H(x) v, shape (n,); a fresh array."""
+        # trust-constr probes with zero vectors of int8.
+        v = v if _is_vector(v) else as_vector(v)
+        self._profile.begin("bridge", "hessp")
+        if v.any():
+            product = self._curve(x, lambda curved, x: curved.product(x, v))
+            product = v.copy() if product is None else product
+        else:
+            product = np.zeros_like(v)
+        self._profile.begin("solver")
+        return product
 
-    def many(self, points: Array, values: Array) -> Array:
+    def hess(self, x: Array, *args: Any) -> Array:
+        """H(x), shape (n, n), symmetric; a fresh array."""
+        self._profile.begin("bridge", "hess")
+        hessian = self._curve(x, lambda curved, x: curved.hessian(x))
+        self._profile.begin("solver")
+        return np.eye(self._evaluator.bridge.numel) if hessian is None else hessian
+
+    def curvature(self, asks: Asks) -> Callable[..., Array]:
+        """The one of ``hessp`` and ``hess`` that a method asks for, as it must be."""
+        if asks.curvature == "hessp":
+            return self.hessp
+        return self._positive_hess if asks.positive_definite else self.hess
+
+    def _positive_hess(self, x: Array, *args: Any) -> Array:
+        """H(x), shifted by a multiple of the identity where its Cholesky factorisation fails."""
+        hessian = self.hess(x)
+        self._profile.begin("curvature")
+        hessian, shift = shift_to_positive_definite(hessian)
+        self._profile.count("shift", int(shift > 0.0))
+        self._profile.begin("solver")
+        return hessian
+
+    def many(self, points: Array, values: Array, recovered: int) -> Array:
         """What the solver is told of losses that were found elsewhere, at points (S, n)."""
-        self.objective.take_many(points, values)
+        self.objective.observe_many(points, values, recovered)
         told = values.copy()
         for i in np.flatnonzero(~np.isfinite(values)):
             told[i] = self._above_all(points[i])
-            self._answers.add(float(told[i]))
+            self.answers.add(float(told[i]))
         return told
+
+    def permit(self) -> None:
+        """Before the closure is run.
+
+        Raises:
+            Stopped: the run is to end instead.
+            Anything that the user's code raised before, and that scipy kept to itself.
+        """
+        self._evaluator.guard.check()
+        ending = self.watch.due() if self.watch.looks else None
+        if ending is not None:
+            raise Stopped(ending)
 
     def scrub(self, result: OptimizeResult) -> None:
         """Put NaN where a result holds what the solver was told in the place of a loss."""
-        if not self._answers:
-            return
         for name in _MAY_HOLD_ANSWERS:
             held = result.get(name)
             if isinstance(held, tuple):
-                result[name] = tuple(_without(self._answers, array) for array in held)
+                result[name] = tuple(_without(self.answers, array) for array in held)
             elif held is not None:
-                result[name] = _without(self._answers, held)
+                result[name] = _without(self.answers, held)
 
-    def _evaluate(self, x: Array, what: str) -> Evaluation:
-        self.objective.profile.begin("bridge", what)
-        return self.objective.evaluate(x)
+    def _evaluate(self, x: Array, what: str) -> Evaluation[Array]:
+        self._profile.begin("bridge", what)
+        found = self.objective.evaluate(x if _is_vector(x) else as_vector(x), self._permit)
+        if not found.finite and np.isnan(found.x).any():
+            # No answer brings a solver back whose own arithmetic gave NaN. trust-krylov does where
+            # the gradient's norm is below 1.4e-8, and would go on to maxiter.
+            raise Stopped(Ending.BROKEN_DOWN)
+        return found
 
-    def _answer(self, found: Evaluation) -> tuple[float, Array | None]:
+    def _curve(
+        self, x: Array, compute: Callable[[CurvedEvaluator[Array], Array], Curved[Array]]
+    ) -> Array | None:
+        """Curvature at x; None where it is not finite, or the value there is not."""
+        curved = self._evaluator
+        assert isinstance(curved, CurvedEvaluator)
+        self.permit()
+        found = compute(curved, x if _is_vector(x) else as_vector(x))
+        if found.here is not None:  # maybe of a run of the closure that was needed for this
+            self.objective.observe(found.here)
+        if not found.finite:
+            self.objective.note_nonfinite(
+                "a Hessian with NaN or inf", "that it is the identity", curved.recovered
+            )
+        return found.result
+
+    def _answer(self, found: Evaluation[Array]) -> tuple[float, Array | None]:
         """What is told instead of ``found``; the same for the value and the gradient."""
         if self._told is None or self._told[0] is not found:
             value, gradient = self._step_back(found)
-            self._answers.add(value)
+            self.answers.add(value)
             self._told = found, value, gradient
         return self._told[1:]
 
-    def _step_back(self, found: Evaluation) -> tuple[float, Array | None]:
+    def _step_back(self, found: Evaluation[Array]) -> tuple[float, Array | None]:
         x, objective, last = found.x, self.objective, self.objective.last_finite
         if found.gradient is None:  # of a method that samples; the last may be a local search's
             return self._above_all(x), None
@@ -119,7 +212,7 @@ class ScipyFunction:
         steepest = math.sqrt(float(last.gradient @ last.gradient) * square)
         fall = max(abs(float(last.gradient @ step)), _LEAST_SHARE * steepest, _LEAST_SLOPE)
         gradient = ((2.0 * _STEEPNESS + 1.0) * fall / square) * step
-        if objective.is_restricted:
+        if objective.region.is_restricted:
             return self._above_all(x), gradient
         return objective.level + _STEEPNESS * fall, gradient
 

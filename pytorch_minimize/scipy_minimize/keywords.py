@@ -33,7 +33,7 @@ RUN_KEYWORDS: dict[str, str] = {
 OPTIONS: dict[str, str] = {
     name: f"{name} is an option of methods: minimizer_args=dict(options=dict({name}=...))"
     for row in METHODS.values()
-    for name in sorted(row.options)
+    for name in sorted(row.options or ())
 }
 """Where options of methods belong that are met elsewhere."""
 

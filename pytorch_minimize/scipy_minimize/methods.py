@@ -8,9 +8,10 @@ against the signatures of the scipy that is installed.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
-from ..row import Method
+from ..row import Asks, Habits, Row
 from ..wording import did_you_mean, shown
 
 __all__ = ["CURVATURE_METHODS", "METHODS", "find_method"]
@@ -31,36 +32,34 @@ _TRUST_REGION = (
 _MAXFUN = {"maxfun": "maxfev"}
 _MAXFEV = {"maxfev": "maxfun"}
 
-METHODS: dict[str, Method] = {
+METHODS: dict[str, Row] = {
     method.name.lower(): method
     for method in (
-        Method(
+        Row(
             "Nelder-Mead",
             gradient=False,
             bounds=True,
-            keeps_bounds=True,
             options=_options("disp maxiter maxfev return_all initial_simplex xatol fatol adaptive"),
             aliases=_MAXFUN,
-            result=(),
+            habits=Habits(keeps_bounds=True, result=()),
         ),
-        Method(
+        Row(
             "Powell",
             gradient=False,
             bounds=True,
-            keeps_bounds=True,
             options=_options("disp xtol ftol maxiter maxfev direc return_all"),
             aliases=_MAXFUN,
-            result=(),
+            habits=Habits(keeps_bounds=True, result=()),
         ),
-        Method(
+        Row(
             "CG",
             gradient=True,
             options=_options(f"disp gtol norm maxiter return_all c1 c2 {_DIFFERENCES}"),
             tolerances=("gtol",),
-            precision_lost=_LINE_SEARCH_FAILED,
             gradient_test=1e-5,
+            habits=Habits(precision_lost=_LINE_SEARCH_FAILED),
         ),
-        Method(
+        Row(
             "BFGS",
             gradient=True,
             options=_options(
@@ -68,148 +67,148 @@ METHODS: dict[str, Method] = {
             ),
             gradient_test=1e-5,
             tolerances=("gtol",),
-            precision_lost=_LINE_SEARCH_FAILED,
+            habits=Habits(precision_lost=_LINE_SEARCH_FAILED),
         ),
-        Method(
+        Row(
             "L-BFGS-B",
             gradient=True,
             bounds=True,
-            keeps_bounds=True,
             options=_options(f"disp maxcor ftol gtol maxfun maxiter iprint maxls {_DIFFERENCES}"),
             aliases=_MAXFEV,
             tolerances=("ftol", "gtol"),
             prints=False,  # deprecated in 1.17, gone in 1.18
-            precision_lost=_LINE_SEARCH_FAILED,
             gradient_test=1e-5,
+            habits=Habits(keeps_bounds=True, precision_lost=_LINE_SEARCH_FAILED),
         ),
-        Method(
+        Row(
             "TNC",
             gradient=True,
             bounds=True,
-            keeps_bounds=True,
             options=_options(
                 "disp scale offset mesg_num maxCGit eta stepmx accuracy minfev ftol xtol gtol "
                 f"rescale maxfun {_DIFFERENCES}"
             ),
-            result=("jac",),
             aliases=_MAXFEV,
             tolerances=("ftol", "gtol"),
             # Its Hessian products are differences of gradients.
             precision={"accuracy": 0.5, "ftol": 1.0},
-            ends_on_stop_iteration=False,
             counts_no_iterations=True,
-            precision_lost=frozenset({4, 6}),  # line search failed, no progress
+            habits=Habits(
+                keeps_bounds=True,
+                stops_by="",
+                precision_lost=frozenset({4, 6}),  # line search failed, no progress
+                result=("jac",),
+            ),
         ),
-        Method(
+        Row(
             "COBYLA",
             gradient=False,
             bounds=True,
             constraints=True,
-            separates=True,
             options=_options("disp rhobeg tol maxiter catol f_target"),
-            ends_on_stop_iteration=False,
             # COBYLA's maxiter counts evaluations.
             aliases={"maxfev": "maxiter", "maxfun": "maxiter"},
-            result=("maxcv",),
+            asks=Asks(separates=True),
+            habits=Habits(stops_by="", result=("maxcv",)),
         ),
-        Method(
+        Row(
             "COBYQA",
             gradient=False,
             bounds=True,
-            keeps_bounds=True,
             constraints=True,
             options=_options(
                 "disp maxfev maxiter f_target feasibility_tol initial_tr_radius final_tr_radius "
                 "scale"
             ),
-            result=("maxcv",),
-            ends_on_stop_iteration=False,
             aliases=_MAXFUN,
+            habits=Habits(keeps_bounds=True, stops_by="", result=("maxcv",)),
         ),
-        Method(
+        Row(
             "SLSQP",
             gradient=True,
             bounds=True,
-            keeps_bounds=True,
             constraints=True,
-            separates=True,
             options=_options(f"disp ftol maxiter iprint {_DIFFERENCES}"),
             tolerances=("ftol",),
-            ends_on_stop_iteration=False,
-            precision_lost=frozenset({8}),  # no descent along the search direction
-            result=("jac", "njev", "multipliers"),
+            asks=Asks(constraint_gradient=True, separates=True),
+            habits=Habits(
+                keeps_bounds=True,
+                stops_by="",
+                precision_lost=frozenset({8}),  # no descent along the search direction
+                result=("jac", "njev", "multipliers"),
+            ),
         ),
-        Method(
+        Row(
             "Newton-CG",
             gradient=True,
             needs_gradient=True,
             curvature=("hessp", "hess"),
             options=_options("disp xtol maxiter eps return_all c1 c2 workers"),
             tolerances=("xtol",),
-            precision_lost=_LINE_SEARCH_FAILED,
-            result=_SECOND_ORDER,
+            habits=Habits(precision_lost=_LINE_SEARCH_FAILED, result=_SECOND_ORDER),
         ),
-        Method(
+        Row(
             "trust-ncg",
             gradient=True,
             needs_gradient=True,
             curvature=("hessp", "hess"),
             options=_options(_TRUST_REGION),
             tolerances=("gtol",),
-            precision_lost=_NO_PREDICTED_DECREASE,
             gradient_test=1e-4,
-            result=_SECOND_ORDER,
+            habits=Habits(precision_lost=_NO_PREDICTED_DECREASE, result=_SECOND_ORDER),
         ),
-        Method(
+        Row(
             "trust-krylov",
             gradient=True,
             needs_gradient=True,
             curvature=("hessp", "hess"),
             options=_options(f"{_TRUST_REGION} inexact"),
             tolerances=("gtol",),
-            precision_lost=_NO_PREDICTED_DECREASE,
             gradient_test=1e-4,
-            result=_SECOND_ORDER,
+            habits=Habits(precision_lost=_NO_PREDICTED_DECREASE, result=_SECOND_ORDER),
         ),
-        Method(
+        Row(
             "trust-exact",
             gradient=True,
             needs_gradient=True,
             curvature=("hess",),
             options=_options(_TRUST_REGION),
             tolerances=("gtol",),
-            precision_lost=_NO_PREDICTED_DECREASE,
             gradient_test=1e-4,
-            result=_SECOND_ORDER,
+            habits=Habits(precision_lost=_NO_PREDICTED_DECREASE, result=_SECOND_ORDER),
         ),
-        Method(
+        Row(
             "dogleg",
             gradient=True,
             needs_gradient=True,
             curvature=("hess",),
-            positive_definite=True,
             options=_options(_TRUST_REGION),
             tolerances=("gtol",),
-            precision_lost=_NO_PREDICTED_DECREASE,
             gradient_test=1e-4,
-            result=_SECOND_ORDER,
+            asks=Asks(positive_definite=True),
+            habits=Habits(precision_lost=_NO_PREDICTED_DECREASE, result=_SECOND_ORDER),
         ),
-        Method(
+        Row(
             "trust-constr",
             gradient=True,
             curvature=("hessp", "hess"),
             bounds=True,
             constraints=True,
-            constraint_curvature=True,
             options=_options(
                 "xtol gtol barrier_tol sparse_jacobian maxiter verbose finite_diff_rel_step "
                 "initial_constr_penalty initial_tr_radius initial_barrier_parameter "
                 "initial_barrier_tolerance factorization_method disp workers"
             ),
-            result=("grad", "njev", "nhev", "constr_violation", "optimality"),
             tolerances=("gtol", "xtol"),
-            ends_on_stop_iteration=False,
-            tells_state=True,
+            asks=Asks(constraint_gradient=True, constraint_curvature=True),
+            habits=Habits(
+                strictly_inside=True,
+                told=("x", "state"),
+                tells_state=True,
+                true_ends=True,
+                stops_by="",
+                result=("grad", "njev", "nhev", "constr_violation", "optimality"),
+            ),
         ),
     )
 }
@@ -226,13 +225,23 @@ _CLASSES = {
     }.items()
 }
 
+_USERS = Row(
+    "",
+    gradient=True,
+    bounds=True,
+    constraints=True,
+    asks=Asks(constraint_gradient=True, constraint_curvature=True),
+    habits=Habits(documented=False, as_given=True, true_ends=True, stops_by=""),
+)
+"""A callable of the user's."""
+
 CURVATURE_METHODS = tuple(method.name for method in METHODS.values() if method.curvature)
 
 
 def find_method(
     method: str | Callable[..., Any] | None, *, bounds: object = None, constraints: object = None
-) -> Method | None:
-    """The table's row for ``method``, in any case; None for a callable, which may do anything.
+) -> Row:
+    """The table's row for ``method``, in any case; of a callable, that it may do anything.
 
     ``method=None`` is scipy's own choice: SLSQP with constraints, L-BFGS-B with bounds, else BFGS.
 
@@ -256,15 +265,14 @@ def find_method(
             f"{method.__name__}{did_you_mean(method.__name__, names)}"
         )
     if callable(method):
-        return None
+        return replace(_USERS, name=getattr(method, "__name__", str(method)))
     if not isinstance(method, str):
         raise TypeError(
             f"method: expected the name of a method, a callable or None, got {shown(method)}"
         )
-    row = METHODS.get(method.lower())
-    if row is None:
+    if method.lower() not in METHODS:
         raise ValueError(
             f"method: expected one of {', '.join(names)}, or a callable; got {shown(method)}"
             f"{did_you_mean(method, names, _CLASSES)}"
         )
-    return row
+    return METHODS[method.lower()]

@@ -13,14 +13,23 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from pytorch_minimize.bridge.make import make_bridge
+from pytorch_minimize.bridge.space import ARRAYS
 from pytorch_minimize.closure.runner import ClosureRunner
 from pytorch_minimize.curvature.double_backward import identity_rows
 from pytorch_minimize.curvature.strategies import make_curvature
 from pytorch_minimize.optim import MinimizeWrapper, NonfiniteError
-from pytorch_minimize.problem.curved import CurvedObjective
+from pytorch_minimize.problem.guard import make_guard
+from pytorch_minimize.problem.make import make_evaluator
+from pytorch_minimize.problem.objective import Objective
+from pytorch_minimize.record.history import History
 from pytorch_minimize.record.profile import Profile
-from pytorch_minimize.scipy_minimize.blas_threads import ScipyBlasThreads
+from pytorch_minimize.region.region import Region
+from pytorch_minimize.row import Asks, Habits
+from pytorch_minimize.run.plan import Plan
+from pytorch_minimize.run.watch import Watch
+from pytorch_minimize.scipy_minimize.function import ScipyFunction
 from pytorch_minimize.scipy_minimize.methods import CURVATURE_METHODS
+from pytorch_minimize.settings import Settings
 
 both = pytest.mark.parametrize("strategy", ["graph", "replay"])
 each_route = pytest.mark.parametrize(
@@ -212,18 +221,18 @@ def test_probes_with_zeros_cost_nothing(strategy: Any) -> None:
     x = parameter(1.0, 2.0)
     profile = Profile()
     runner = ClosureRunner(lambda: (x**3).sum(), make_bridge([x]))
-    objective = CurvedObjective(
-        runner.bridge,
-        runner,
-        gradient=True,
-        profile=profile,
-        blas=ScipyBlasThreads(None),
-        curvature=make_curvature(strategy, runner, profile, 1),
+    settings = Settings(curvature=strategy)
+    evaluator = make_evaluator(
+        runner, runner.bridge, ARRAYS, make_guard(profile), profile, Asks(True, "hessp"), settings
     )
+    objective = Objective(evaluator, Region())
+    plan = Plan("", Asks(), Habits())
+    watch = Watch(objective, evaluator.x, plan, settings, History())
+    function = ScipyFunction(objective, watch)
     for zeros in (np.zeros(2, dtype=np.int8), np.zeros((2, 1)), np.zeros(2)):
-        product = objective.hessp(np.array([1.0, 2.0]), zeros)
+        product = function.hessp(np.array([1.0, 2.0]), zeros)
         assert product.dtype == np.float64
         assert np.array_equal(product, [0.0, 0.0])
     assert profile.counts == {"hessp": 3}
-    product = objective.hessp(np.array([1.0, 2.0]), np.array([1, 1], dtype=np.int8))
+    product = function.hessp(np.array([1.0, 2.0]), np.array([1, 1], dtype=np.int8))
     assert np.array_equal(product, [6.0, 12.0])

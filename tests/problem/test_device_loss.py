@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,8 +16,9 @@ from traced_operators import Calls
 from pytorch_minimize.bridge.make import make_bridge
 from pytorch_minimize.closure import runner
 from pytorch_minimize.optim import MinimizeWrapper
-from pytorch_minimize.problem import objective
-from pytorch_minimize.record import profile as profile_module
+from pytorch_minimize.problem import evaluator
+from pytorch_minimize.record import clock
+from pytorch_minimize.record.profile import Profile
 from pytorch_minimize.run import optimizer as optimizer_module
 
 LOSSES: dict[str, Callable[[], Tensor]] = {
@@ -106,8 +108,9 @@ def test_the_path_is_the_same(method: str, monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_the_wait_for_a_device_is_the_closures(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr(profile_module, "perf_counter", lambda: now[0])
-    profile = profile_module.Profile()
+    monkeypatch.setattr(clock, "native", None)
+    monkeypatch.setattr(clock, "perf_counter", lambda: now[0])
+    profile = Profile()
     profile.begin("closure")
     now[0] = 1.0
     profile.begin("bridge")
@@ -130,11 +133,11 @@ def test_an_error_of_the_kernels_leaves_step_as_it_is(
         nonlocal calls
         calls += 1
         if calls == 3:
-            monkeypatch.setattr(objective.Objective, "_read", fail)
+            monkeypatch.setattr(evaluator.Evaluator, "_read", fail)
         return (param**4).sum()
 
-    def fail(self: objective.Objective, loss: object) -> tuple[float, bool]:
-        self.error = lost
+    def fail(self: evaluator.Evaluator[Any], loss: object) -> None:
+        self.guard.remember(lost)
         raise lost
 
     with pytest.raises(RuntimeError) as caught:
@@ -149,10 +152,10 @@ def test_a_device_that_takes_no_more_work_does_not_hide_the_error(
     param = torch.ones(2, requires_grad=True)
     optimizer = MinimizeWrapper([param], {"method": "BFGS"})
 
-    def refuse(self: object) -> None:
+    def refuse(self: object, x: object) -> None:
         raise RuntimeError("CUDA error: device-side assert triggered")
 
-    monkeypatch.setattr(objective.Objective, "load_best", refuse)
+    monkeypatch.setattr(evaluator.Evaluator, "load_point", refuse)
     lost = RuntimeError("the first error")
 
     def closure() -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import time
 from collections import Counter
 from typing import Any
@@ -12,8 +13,10 @@ from scipy.optimize import OptimizeResult
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, record_function
 
+from pytorch_minimize.extension import native
 from pytorch_minimize.optim import ClosureConstraint, DualAnnealingWrapper, MinimizeWrapper
-from pytorch_minimize.record import profile as profile_module
+from pytorch_minimize.record import clock as clock_module
+from pytorch_minimize.record.clock import PythonClock
 from pytorch_minimize.record.profile import PARTS, RANGES, Profile
 
 CLOCK_STEP = 1.0
@@ -32,8 +35,27 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
-    monkeypatch.setattr(profile_module, "perf_counter", made)
+    monkeypatch.setattr(clock_module, "native", None)
+    monkeypatch.setattr(clock_module, "perf_counter", made)
     return made
+
+
+@pytest.fixture
+def open_ranges(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """Those of the profile that have not been closed."""
+    found: list[object] = []
+
+    class Noted(record_function):
+        def __enter__(self) -> Any:
+            found.append(self)
+            return super().__enter__()
+
+        def __exit__(self, *error: Any) -> None:
+            found.remove(self)
+            super().__exit__(*error)
+
+    monkeypatch.setattr(clock_module, "record_function", Noted)
+    return found
 
 
 def bowl(centre: float = 0.3) -> tuple[nn.Parameter, Any]:
@@ -201,7 +223,7 @@ def test_ranges_of_constraints_and_global_searches() -> None:
     assert traced(annealed, closure)[RANGES["bridge"]] > 0
 
 
-def test_a_profiler_that_comes_and_goes_during_a_run() -> None:
+def test_a_profiler_that_comes_and_goes_during_a_run(open_ranges: list[object]) -> None:
     x, evaluate = bowl()
     trace = torch.profiler.profile(activities=[ProfilerActivity.CPU])
     calls = 0
@@ -220,10 +242,10 @@ def test_a_profiler_that_comes_and_goes_during_a_run() -> None:
     shown = {event.key: event.count for event in trace.key_averages()}
     whole = optimizer.profile.counts["fun"] + optimizer.profile.counts["jac"]
     assert 0 < shown[RANGES["solver"]] < whole
-    assert optimizer.profile._range is None
+    assert not open_ranges
 
 
-def test_the_range_is_closed_when_the_closure_raises() -> None:
+def test_the_range_is_closed_when_the_closure_raises(open_ranges: list[object]) -> None:
     x, _ = bowl()
 
     def closure() -> Tensor:
@@ -232,7 +254,7 @@ def test_the_range_is_closed_when_the_closure_raises() -> None:
     optimizer = MinimizeWrapper([x], {"method": "BFGS"})
     with torch.profiler.profile(activities=[ProfilerActivity.CPU]), pytest.raises(KeyError):
         optimizer.step(closure)
-    assert optimizer.profile._range is None
+    assert not open_ranges
 
 
 def test_no_range_is_made_where_no_profiler_is_on(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -241,6 +263,35 @@ def test_no_range_is_made_where_no_profiler_is_on(monkeypatch: pytest.MonkeyPatc
 
     x, closure = bowl()
     optimizer = MinimizeWrapper([x], {"method": "BFGS"})
-    monkeypatch.setattr(profile_module, "record_function", refuse)
+    monkeypatch.setattr(clock_module, "record_function", refuse)
     optimizer.step(closure)
     assert optimizer.profile.counts["closure"] > 0
+
+
+@pytest.mark.parametrize("make", [native.Clock, None], ids=["native", "python"])
+def test_both_clocks_count_and_add_up(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Note [oracle]."""
+    if make is None:
+        monkeypatch.setattr(clock_module, "native", None)
+    profile = Profile()
+    assert isinstance(profile.clock, make or PythonClock)
+    profile.start()
+    before = time.perf_counter()
+    profile.begin("closure", "closure")
+    time.sleep(0.02)
+    profile.begin("".join(["bri", "dge"]), "fun")  # a name that is not interned
+    profile.attribute("closure", 0.005)
+    profile.begin("solver", "fun")
+    elapsed = time.perf_counter() - before
+    assert profile.clock.part == "solver"
+    assert profile.counts == {"closure": 1, "fun": 2}
+    assert 0.025 <= profile.closure < elapsed + 0.005
+    assert profile.closure + profile.bridge <= elapsed + 1e-4
+    with pytest.raises(KeyError, match="nowhere"):
+        profile.begin("nowhere")
+    copy = pickle.loads(pickle.dumps(profile))
+    assert (copy.counts, copy.closure, copy.bridge) == (
+        profile.counts,
+        profile.closure,
+        profile.bridge,
+    )

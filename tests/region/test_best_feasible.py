@@ -14,7 +14,7 @@ from methods import EQUALITIES
 from torch import Tensor
 
 from pytorch_minimize.optim import ClosureConstraint, MinimizeWrapper
-from pytorch_minimize.run import watch
+from pytorch_minimize.run import limits
 
 
 class Interrupted(KeyboardInterrupt):
@@ -61,7 +61,7 @@ def by_count(monkeypatch: pytest.MonkeyPatch, seen: Seen, limit: int) -> dict[st
 
 def by_clock(monkeypatch: pytest.MonkeyPatch, seen: Seen, limit: int) -> dict[str, Any]:
     """A clock that ticks once a run of the closure."""
-    monkeypatch.setattr(watch, "perf_counter", lambda: float(len(seen.points)))
+    monkeypatch.setattr(limits, "perf_counter", lambda: float(len(seen.points)))
     return {"timeout": limit}
 
 

@@ -143,7 +143,7 @@ def test_bounded_minimum_by_scipys_path(problem: Bounded, method: str) -> None:
     assert optimizer.res.nfev == expected.nfev
     assert np.array_equal(optimizer.res.x, expected.x)
     assert np.array_equal(instance.x, expected.x)
-    if METHODS[method.lower()].keeps_bounds:
+    if METHODS[method.lower()].habits.keeps_bounds:
         bounds = problem.flat()
         assert (np.array(seen) >= bounds.lb).all()
         assert (np.array(seen) <= bounds.ub).all()

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from plain import VERSION
 from scipy.optimize import Bounds, NonlinearConstraint, OptimizeResult
 from torch import Tensor, nn
 
@@ -55,6 +56,8 @@ def logarithm(x: Tensor) -> Tensor:
 def test_what_a_run_tells_is_the_loss_at_its_end(
     method: str, loss: Callable[[Tensor], Tensor]
 ) -> None:
+    if (method, loss) == ("trust-exact", edge) and VERSION < (1, 17):
+        pytest.skip("its subproblem loops for ever where the curvature is -1e25; 1.17 limits it")
     x, told = point(1.0, 0.4), []
 
     def callback(intermediate_result: OptimizeResult) -> None:
@@ -273,6 +276,8 @@ class TestOurOwnEnds:
 
     @pytest.mark.parametrize("method", ["SLSQP", "COBYLA", "COBYQA", "trust-constr"])
     def test_with_constraints(self, method: str) -> None:
+        if method == "COBYLA" and VERSION < (1, 16):
+            pytest.skip("it takes no equalities before 1.16")
         constraint = NonlinearConstraint(lambda x: [x @ x, x[0]], [-np.inf, 0.25], [1.0, 0.25])
         ended, whole = (self.run(method, [constraint], **more) for more in (self.soon, {}))
         # What only scipy's own ending knows: where a run is not ended by us.
@@ -331,6 +336,8 @@ class TestBounds:
         assert optimizer.res.success
         assert optimizer.res.fun < 1e-8
 
+    # scipy 1.15 beside a numpy of after it.
+    @pytest.mark.filterwarnings("ignore:'where' used without 'out':UserWarning")
     def test_success_at_the_start_is_doubted_under_bounds_too(self) -> None:
         x = point(0.5)
         bounds = Bounds([-1e3], [1e3])

@@ -21,7 +21,7 @@ from torch import Tensor
 from pytorch_minimize.scipy_global.algorithms import ALGORITHMS
 
 ALL = list(ALGORITHMS)
-TOLD = [name for name, row in ALGORITHMS.items() if row.told]
+TOLD = [name for name, row in ALGORITHMS.items() if row.habits.told]
 
 
 def make(algorithm: str, instance: Instance, keywords: dict[str, Any], **run: Any) -> Any:
@@ -41,7 +41,7 @@ def test_the_model_is_at_the_point_that_the_callback_is_told(algorithm: str) -> 
     def callback(x: Array, *more: Any) -> None:
         assert np.array_equal(instance.x, x)
         told.append(instance.fun(x))
-        if len(ALGORITHMS[algorithm].told) == 3:  # the value besides
+        if len(ALGORITHMS[algorithm].habits.told) == 3:  # the value besides
             assert more[0] == told[-1]
 
     closure, plain_closure = Raiser(instance, form=2), Raiser(without, form=2)

@@ -145,7 +145,7 @@ def test_bounded_methods_get_the_global_bounds(
     assert all(np.array_equal(given["bounds"].lb, [-2.0, -2.5]) for given, _ in searches)
     assert np.all(instance.x >= [-2.0, -2.5])
     assert optimizer.res.fun < instance.fun(instance.x0)
-    if METHODS[method.lower()].keeps_bounds:
+    if METHODS[method.lower()].habits.keeps_bounds:
         assert min(points) >= -2.5
 
 

@@ -20,7 +20,7 @@ from raiser import Abort, ClosureError, Raiser
 from scipy.optimize import OptimizeResult
 
 from pytorch_minimize.optim import MinimizeWrapper
-from pytorch_minimize.run import watch
+from pytorch_minimize.run import limits
 from pytorch_minimize.scipy_minimize.methods import METHODS
 
 ERRORS = (ClosureError, Abort, ZeroDivisionError, StopIteration, KeyboardInterrupt)
@@ -135,7 +135,7 @@ def heeds_our_limits(method: str) -> None:
         run = Run(method)
         with pytest.MonkeyPatch.context() as patch:
             # A clock that ticks once a run of the closure.
-            patch.setattr(watch, "perf_counter", lambda run=run: float(len(run.closure.seen)))
+            patch.setattr(limits, "perf_counter", lambda run=run: float(len(run.closure.seen)))
             optimizer = run.optimizer(**{limit: 9})
             loss = optimizer.step(run.closure)
         assert (optimizer.res.status, optimizer.res.success) == (status, False)

@@ -11,6 +11,7 @@ import pytest
 import scipy.optimize
 import torch
 from methods import CURVATURE
+from plain import VERSION
 from torch import nn
 
 from pytorch_minimize.optim import MinimizeWrapper
@@ -87,6 +88,8 @@ TAKEN: list[tuple[str, dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("method", "options"), TAKEN)
 def test_options_that_are_taken(method: str, options: dict[str, Any]) -> None:
+    if "f_target" in options and VERSION < (1, 16):
+        pytest.skip("COBYLA knows no f_target before 1.16")
     x = parameter()
     before = x.square().sum().item()
     optimizer = MinimizeWrapper(

@@ -18,7 +18,7 @@ from instance import Array
 from problems import rosenbrock
 from scipy.optimize import OptimizeResult, OptimizeWarning
 
-from pytorch_minimize.row import Method
+from pytorch_minimize.row import Row
 from pytorch_minimize.scipy_minimize.methods import METHODS
 
 PROBLEM = rosenbrock()
@@ -62,7 +62,7 @@ def test_newton_cg_writes_into_its_x() -> None:
     [(row, bounded) for row in GRADIENT_METHODS for bounded in {False, row.bounds}],
     ids=lambda value: getattr(value, "name", str(value)),
 )
-def test_fun_and_jac_get_copies_of_x(row: Method, bounded: bool) -> None:
+def test_fun_and_jac_get_copies_of_x(row: Row, bounded: bool) -> None:
     """Note [points stay]: the objective keeps these arrays as they are, and locks them."""
     seen: list[tuple[Array, Array]] = []
 
@@ -83,7 +83,7 @@ def test_fun_and_jac_get_copies_of_x(row: Method, bounded: bool) -> None:
     if bounded:
         more["bounds"] = [(-3.0, 3.0)] * 5
     if row.curvature:
-        shift = 1e4 * np.eye(5) if row.positive_definite else 0.0
+        shift = 1e4 * np.eye(5) if row.asks.positive_definite else 0.0
         more["hess"] = lambda x: PROBLEM.hess(x) + shift
     if row.constraints:
         more["constraints"] = {"type": "ineq", "fun": lambda x: 9.0 - x @ x}
@@ -95,12 +95,12 @@ def test_fun_and_jac_get_copies_of_x(row: Method, bounded: bool) -> None:
 
 
 @pytest.mark.parametrize("row", METHODS.values(), ids=lambda row: row.name)
-def test_the_start_is_not_written(row: Method) -> None:
+def test_the_start_is_not_written(row: Row) -> None:
     """Note [points stay]: it is the objective's first point."""
     x0 = PROBLEM.x0.copy()
     more: dict[str, Any] = {"options": {"maxfun" if row.name == "TNC" else "maxiter": 30}}
     if row.curvature:
-        shift = 1e4 * np.eye(5) if row.positive_definite else 0.0
+        shift = 1e4 * np.eye(5) if row.asks.positive_definite else 0.0
         more["hess"] = lambda x: PROBLEM.hess(x) + shift
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of too few iterations

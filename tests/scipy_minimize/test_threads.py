@@ -16,9 +16,10 @@ from problems import himmelblau
 from scipy.optimize import OptimizeResult
 from torch import Tensor
 
-from pytorch_minimize.bridge.extension import native
+from pytorch_minimize.extension import native
 from pytorch_minimize.optim import MinimizeWrapper
-from pytorch_minimize.scipy_minimize.blas_threads import ScipyBlasThreads, _limit, _SlowLimit
+from pytorch_minimize.scipy_minimize import blas_threads
+from pytorch_minimize.scipy_minimize.blas_threads import _limit, _SlowLimit
 
 USERS = 3
 
@@ -176,18 +177,22 @@ def test_an_interrupt_beside_the_closure_leaves_the_next_run_held(
     monkeypatch: pytest.MonkeyPatch, at: int
 ) -> None:
     """Ctrl-C comes when the user's setting was just given back, before the closure began."""
-    before, calls, release = threads(), 0, ScipyBlasThreads.release
+    before, calls, limit = threads(), 0, blas_threads._scipy_blas()
 
-    def interrupted(self: ScipyBlasThreads) -> None:
-        nonlocal calls
-        release(self)
-        calls += 1
-        if calls == at:
-            raise KeyboardInterrupt
+    class Interrupted:
+        hold = limit.hold
+
+        @staticmethod
+        def release(holder: int) -> None:
+            nonlocal calls
+            limit.release(holder)
+            calls += 1
+            if calls == at:
+                raise KeyboardInterrupt
 
     watch = Watch()
     with monkeypatch.context() as patch:
-        patch.setattr(ScipyBlasThreads, "release", interrupted)
+        patch.setattr(blas_threads, "_scipy_blas", Interrupted)
         with pytest.raises(KeyboardInterrupt):
             watch.run()
     assert threads() == before

@@ -20,7 +20,7 @@ _REINSTALL = "pip install --force-reinstall --no-deps --no-cache-dir --no-build-
 
 def how_to_rebuild() -> str:
     """A sentence's end: where the package lies, and the command that builds it there."""
-    tree = Path(__file__).parents[2]
+    tree = Path(__file__).parents[1]
     if (tree / "setup.py").exists() and (tree / "csrc").exists():
         # By force, because without ninja an extension that is newer than its sources is kept.
         return f"in the source tree {tree}: python setup.py build_ext --inplace --force"

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from pytorch_minimize.bridge import rebuild
-from pytorch_minimize.bridge.rebuild import how_to_rebuild
+from pytorch_minimize import rebuild
+from pytorch_minimize.rebuild import how_to_rebuild
 
 REINSTALL = "pip install --force-reinstall --no-deps --no-cache-dir --no-build-isolation"
 
@@ -30,9 +30,7 @@ class Installed(Distribution):
 
 @pytest.fixture
 def installed_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(
-        rebuild, "__file__", str(tmp_path / "pytorch_minimize" / "bridge" / "rebuild.py")
-    )
+    monkeypatch.setattr(rebuild, "__file__", str(tmp_path / "pytorch_minimize" / "rebuild.py"))
     return tmp_path
 
 

@@ -11,8 +11,8 @@ from types import ModuleType
 
 import torch
 
-from ..wording import did_you_mean, shown
 from .rebuild import how_to_rebuild
+from .wording import did_you_mean, shown
 
 __all__ = ["chosen_bridge", "load_extension", "native"]
 

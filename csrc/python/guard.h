@@ -1,0 +1,85 @@
+#pragma once
+
+#include <torch/csrc/utils/pybind.h>
+
+#include <chrono>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace minimize {
+
+/// Seconds by part, and counts. At each change of part the time since the last goes to the part
+/// that ends, so that the parts add up to the whole.
+class Clock {
+ public:
+  /// `counts` maps names to numbers. `flags` has the entry "_is_profiler_enabled"; where that is
+  /// true, show(range, part) closes the range of the part that ended and opens the next.
+  Clock(const std::vector<std::string>& parts, py::dict counts, py::dict flags, py::object show);
+
+  void begin(py::handle part, py::handle what);
+  void attribute(py::handle part, double seconds);
+  /// Time before this call belongs to no part.
+  void start(py::handle part);
+  /// Time after this call goes to `part`, and is shown to no profiler.
+  void stop(py::handle part);
+
+  py::object part() const { return part_; }
+  py::dict seconds() const;
+
+ private:
+  using Instant = std::chrono::steady_clock::time_point;
+
+  struct Part {
+    py::object name;
+    double seconds;
+  };
+
+  double& seconds_of(py::handle part);
+  void count(py::handle what);
+  void show_part();
+
+  std::vector<Part> parts_;
+  py::object part_;
+  py::dict counts_;
+  py::dict flags_;
+  py::object show_;
+  py::object range_ = py::none();
+  bool runs_ = false;
+  Instant mark_ = std::chrono::steady_clock::now();
+};
+
+/// The one way into code of the user's: the clock, the solver's threads, the error that it raises.
+/// An interrupt cannot come between the steps of it, as it can between two lines of Python.
+class Guard {
+ public:
+  /// hold() and release() set the solver's threads before and after the user's code; or None.
+  Guard(Clock& clock, py::object hold, py::object release)
+      : clock_(clock), hold_(std::move(hold)), release_(std::move(release)) {}
+
+  /// What code() returns. Its time goes to `part`, and it is counted as `what` if that is not None.
+  py::object run(py::handle part, py::handle what, py::handle code);
+
+  void hold() const { call(hold_); }
+  void release() const { call(release_); }
+
+  void remember(py::object error) { error_ = std::move(error); }
+  void forget() { error_ = py::none(); }
+  py::object error() const { return error_; }
+  /// Raises what was remembered.
+  void check() const;
+
+ private:
+  static void call(const py::object& function) {
+    if (!function.is_none()) {
+      function();
+    }
+  }
+
+  Clock& clock_;
+  py::object hold_;
+  py::object release_;
+  py::object error_ = py::none();
+};
+
+}  // namespace minimize

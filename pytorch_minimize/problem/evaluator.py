@@ -1,0 +1,240 @@
+"""Where the parameters are, and what the closure gives there."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator
+from typing import Generic, NamedTuple, TypeVar
+
+from ..bridge.interface import Bridge, V
+from ..bridge.space import Space
+from ..closure.loss import read_loss
+from ..closure.runner import ClosureRunner
+from ..record.profile import Profile
+from ..typing import Loss
+from .guard import Guard
+
+__all__ = ["Evaluation", "Evaluator"]
+
+R = TypeVar("R")
+
+
+class Evaluation(NamedTuple, Generic[V]):
+    """What the closure gave at a point (Note [true values]).
+
+    Attributes:
+        x: the point, a vector that is never written again (Note [points stay]).
+        value: the loss there, NaN and infinities included.
+        gradient: of the loss; None where none was computed, or it is no longer kept.
+        finite: whether the loss and the gradient are.
+        recovered: whether the loss stands for an exception that the closure may raise.
+    """
+
+    x: V
+    value: float
+    gradient: V | None
+    finite: bool
+    recovered: bool = False
+
+
+class Evaluator(Generic[V]):
+    """Owns where the parameters are: moves them to x, runs the closure there, lends them.
+
+    The same x by value is evaluated once (Note [compare by value]). Whoever computes something
+    else there, as constraints do, has the parameters moved by :meth:`load` and hears that they
+    move on (:meth:`when_leaving`).
+
+    Args:
+        runner: runs the user's closure.
+        bridge: between vectors and the parameters.
+        space: of the vectors.
+        guard: stands around the closure.
+        profile: where counts go.
+        gradient: whether gradients are computed with the values; :meth:`with_gradients` says so
+            for a while.
+        keeps_points: each x that is to be evaluated is a copy made for that, as scipy's methods
+            that use gradients make one. It is then kept as it is, and not copied again.
+
+    Attributes (for reading):
+        x: the point that the parameters hold. Note [points stay].
+        here: what is known there; None where nothing is.
+        evaluations: losses so far, those that only curvature needed aside.
+        has_gradient: whether gradients are computed now.
+    """
+
+    def __init__(
+        self,
+        runner: ClosureRunner,
+        bridge: Bridge[V],
+        space: Space[V],
+        guard: Guard,
+        profile: Profile,
+        *,
+        gradient: bool,
+        keeps_points: bool = False,
+    ) -> None:
+        self.bridge, self.space, self.guard, self.profile = bridge, space, guard, profile
+        self.has_gradient = gradient
+        self.evaluations = 0
+        self._runner = runner
+        self._keeps_points = keeps_points
+        self._listeners: list[Callable[[], None]] = []
+        self._same = space.same
+        self.x = bridge.flatten_params()
+        self.here: Evaluation[V] | None = None
+
+    @property
+    def recover(self) -> tuple[type[Exception], ...]:
+        """Exceptions that stand for a loss of NaN."""
+        return self._runner.recover
+
+    @property
+    def recovered(self) -> bool:
+        """Whether the last run of the closure raised one of them."""
+        return bool(self._runner.recovered)
+
+    @property
+    def recovered_from(self) -> str:
+        """The last of them, in words."""
+        return self._runner.recovered_from
+
+    def evaluate(self, x: V, permit: Callable[[], None] | None = None) -> Evaluation[V]:
+        """What the closure gives at x; it is run unless that is known.
+
+        The gradient is a fresh vector (Note [fresh gradients]).
+
+        Args:
+            permit: asked before a run; may raise.
+        """
+        is_here = self._same(x, self.x)
+        if is_here and self.here is not None:
+            return self.here
+        self.guard.check()
+        if permit is not None:
+            permit()
+        if not is_here:
+            self._move(self._kept(x))
+        self.evaluations += 1
+        loss: Loss = self.guard.run("closure", "closure", self._run)
+        self.here = found = self._read(loss)
+        return found
+
+    def count_elsewhere(self, losses: int) -> None:
+        """So many losses came about without a run of the closure."""
+        self.evaluations += losses
+
+    def known(self, x: V) -> Evaluation[V] | None:
+        """What the closure gave at x, if the parameters are there and it is known."""
+        return self.here if self.here is not None and self._same(x, self.x) else None
+
+    def load(self, x: V) -> None:
+        """Set the parameters to x without an evaluation; what is known there stays known."""
+        if not self._same(x, self.x):
+            self._move(self.space.copy(x))
+
+    def load_point(self, x: V) -> None:
+        """Set the parameters to x, which is never written again (Note [points stay])."""
+        self._move(x)
+
+    @contextlib.contextmanager
+    def with_gradients(self) -> Iterator[None]:
+        """Inside the block gradients are computed with the values."""
+        before, self.has_gradient = self.has_gradient, True
+        if self.here is not None and self.here.gradient is None:
+            self.here = None
+        try:
+            yield
+        finally:
+            self.has_gradient = before
+
+    def lend(self, x: V, use: Callable[..., R], *given: object) -> R:
+        """What ``use(*given)`` returns where the parameters hold x, and are the user's.
+
+        What it does to them or their gradients is undone.
+        """
+        moved = not self._same(x, self.x)
+        if moved:
+            self._leave()
+            self.bridge.load_params(x)
+        # By value: what is written through ``p.data`` leaves no trace in a version counter.
+        values = self.bridge.flatten_params()
+        try:
+            return use(*given)
+        finally:
+            touched = not self._same(values, self.bridge.flatten_params())
+            if touched and not moved:
+                self._leave()
+            if touched or moved:
+                self.bridge.load_params(self.x)
+            self._restore_grads()
+
+    def settle(self) -> None:
+        """Undo what the user's code may have done to the model since the last evaluation."""
+        self.bridge.load_params(self.x)
+        self._restore_grads()
+
+    def set_grads(self, gradient: V | None) -> None:
+        """Leave this gradient in ``.grad``, or none of any point."""
+        self._runner.clear_grads()
+        if gradient is not None:
+            self.bridge.load_grads(gradient)
+
+    def when_leaving(self, listener: Callable[[], None]) -> None:
+        """Have ``listener`` called where the parameters' values are about to change."""
+        self._listeners.append(listener)
+
+    def close(self) -> None:
+        """The run is over: keep nothing of it alive."""
+        self.guard.release()  # again, in case that the first was interrupted
+        self._leave()
+        self._listeners.clear()
+        self.guard.forget()
+
+    def _run(self) -> Loss:
+        return self._runner.value_and_gradient() if self.has_gradient else self._runner.value()
+
+    def _kept(self, x: V) -> V:
+        """x, for good; a copy where the solver may write into its own."""
+        if not self._keeps_points:
+            return self.space.copy(x)
+        return self.space.locked(x)
+
+    def _move(self, x: V) -> None:
+        self._leave()
+        self.here = None
+        self.x = x
+        self.bridge.load_params(x)
+
+    def _leave(self) -> None:
+        """The parameters are about to change: what hangs on their values ends here."""
+        for listener in self._listeners:
+            listener()
+
+    def _read(self, loss: Loss) -> Evaluation[V]:
+        """The loss and the gradient as they have come, with whether both are finite.
+
+        Here a device is waited for, so that it is here that errors of its kernels come out,
+        those of the closure included.
+        """
+        gradient: V | None = None
+        try:
+            if not self.has_gradient:
+                value, finite = read_loss(loss), True
+            elif isinstance(loss, float):
+                value, (gradient, finite) = loss, self.bridge.gradient()
+            else:
+                value, gradient, finite, waited = self.bridge.evaluation(loss)
+                self.profile.attribute("closure", waited)
+        except BaseException as error:
+            self.guard.remember(error)
+            raise
+        finite = finite and math.isfinite(value)
+        return Evaluation(self.x, value, gradient, finite, self.recovered)
+
+    def _restore_grads(self) -> None:
+        """Undo what was added to the gradients, or dropped; curvature is not of such ones."""
+        known = self.here.gradient if self.here is not None else None
+        if known is not None and not self._same(known, self.bridge.flatten_grads()):
+            self._leave()
+            self.bridge.load_grads(known)

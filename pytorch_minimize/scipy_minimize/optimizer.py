@@ -1,0 +1,122 @@
+"""What the optimizers have in common that hand the model to a solver of scipy's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import scipy.optimize
+from scipy.optimize import OptimizeResult
+
+from ..bridge.space import ARRAYS
+from ..closure.runner import ClosureRunner
+from ..problem.evaluator import Evaluator
+from ..problem.guard import make_guard
+from ..problem.make import make_evaluator
+from ..region.group_keys import split
+from ..row import Asks
+from ..run.optimizer import FullBatchOptimizer, Run
+from ..run.plan import Plan
+from ..settings import Settings
+from ..typing import Array
+from .arguments import Arguments
+from .blas_threads import ScipyBlasThreads
+from .function import ScipyFunction
+from .keywords import ARGUMENTS
+from .minimize import all_fixed, callback_of, prepare, until_stopped
+
+__all__ = ["MinimizeOptimizer", "ScipyOptimizer"]
+
+
+class ScipyOptimizer(FullBatchOptimizer):
+    """Flat vectors are arrays, and scipy's BLAS threads are held while its solver runs.
+
+    Args:
+        params: see :class:`FullBatchOptimizer`.
+        run_keywords: see :class:`~pytorch_minimize.settings.Settings`; and ``lr``.
+        warm: the solver can be started from an inverse Hessian.
+        name: of the solver, for messages.
+    """
+
+    def __init__(
+        self, params: Iterable[Any], run_keywords: Mapping[str, Any], *, warm: bool, name: str
+    ) -> None:
+        lr, run_keywords = split(run_keywords)
+        settings = Settings.parse(run_keywords, ARGUMENTS)
+        if settings.warm_start and not warm:
+            raise ValueError(f"warm_start: only BFGS can be warm started, not {name}")
+        super().__init__(params, settings, lr)
+
+    def _evaluator(self, runner: ClosureRunner, asks: Asks, **keywords: Any) -> Evaluator[Array]:
+        threads = ScipyBlasThreads(self._settings.scipy_blas_threads)
+        guard = make_guard(self.profile, threads)
+        return make_evaluator(
+            runner, runner.bridge, ARRAYS, guard, self.profile, asks, self._settings, **keywords
+        )
+
+
+class MinimizeOptimizer(ScipyOptimizer):
+    """``scipy.optimize.minimize`` over the parameters of a model.
+
+    Args:
+        params, run_keywords: see :class:`ScipyOptimizer`.
+        arguments: how ``scipy.optimize.minimize`` is called, checked.
+    """
+
+    def __init__(
+        self, params: Iterable[Any], arguments: Arguments, run_keywords: Mapping[str, Any]
+    ) -> None:
+        self._arguments = arguments
+        warm = "hess_inv0" in arguments.known_options
+        super().__init__(params, run_keywords, warm=warm, name=arguments.name)
+
+    @property
+    def _plan(self) -> Plan:
+        return self._arguments.plan
+
+    def _groups_changed(self) -> None:
+        self._arguments = self._arguments.for_groups(bounded=self._has_group_bounds)
+
+    def _check_sizes(self) -> None:
+        self._arguments.check_sizes(self._current_bridge().numel)
+
+    def _given_bounds(self) -> Any:
+        given = self._arguments.keywords.get("bounds")
+        return None if self._arguments.row.habits.as_given else given
+
+    def _make_evaluator(self, runner: ClosureRunner) -> Evaluator[Array]:
+        row = self._arguments.row
+        keeps_points = row.gradient and not row.habits.as_given
+        return self._evaluator(runner, self._arguments.asks, keeps_points=keeps_points)
+
+    def _solve(self, run: Run) -> OptimizeResult:
+        arguments, habits = self._arguments, self._arguments.row.habits
+        function = ScipyFunction(run.objective, run.watch)
+        call = prepare(arguments, function, run.bounds, self._hess_inv(run))
+        run.objective.look_in(call.region)
+        keywords = call.keywords | {
+            "callback": callback_of(arguments, function, run.watch, call.region)
+        }
+        # A method of the user's own may write into the start, which no scipy method does.
+        start = run.x0.copy() if habits.as_given else run.x0
+
+        def minimize() -> OptimizeResult:
+            if call.region.is_fixed and not habits.as_given:
+                return all_fixed(function, run.x0, habits.result)
+            return scipy.optimize.minimize(function.fun, start, **keywords)
+
+        return until_stopped(function, run.watch, habits.result, minimize)
+
+    def _hess_inv(self, run: Run) -> Array | None:
+        if not self._settings.warm_start or self._inverse is None:
+            return None
+        return self._inverse.usable(run.evaluator.bridge.params)
+
+    def _record(self) -> dict[str, Any]:
+        return super()._record() | {"arguments": self._arguments.as_saved()}
+
+    def _method_name(self) -> str:
+        return self._arguments.name
+
+    def __getstate__(self) -> dict[str, Any]:
+        return super().__getstate__() | {"_arguments": self._arguments}
