@@ -31,6 +31,7 @@ class RunKeywords(TypedDict, total=False):
     rtol: float | None
     checkpoint: tuple[str | os.PathLike[str], float] | None
     warm_start: bool
+    captured_graph: bool
     curvature: Strategy
     check_closure: bool
     hessian_block_bytes: int
@@ -64,6 +65,10 @@ class Settings:
             a warning, and the run goes on.
         warm_start: start BFGS from the inverse Hessian of the last step, or of a state that was
             loaded; ``state_dict()`` then holds it, n x n numbers.
+        captured_graph: the closure replays a captured CUDA graph: the tensors that are in ``.grad``
+            when a step begins are those that it fills, or adds to. They are set to zero where other
+            gradients are cleared, and are in ``.grad`` again when the step ends. For methods
+            without Hessians.
         curvature: how Hessian products come out of the closure. "graph" keeps the graph of the
             gradient at the current point and goes through it once a product. "replay" runs the
             closure for each product and frees the graph of each of its ``backward()`` calls, so
@@ -84,6 +89,7 @@ class Settings:
     rtol: float | None = None
     checkpoint: tuple[str | os.PathLike[str], float] | None = None
     warm_start: bool = False
+    captured_graph: bool = False
     curvature: Strategy = "graph"
     check_closure: bool = False
     hessian_block_bytes: int = 1 << 26
@@ -174,6 +180,7 @@ _CHECKS: dict[str, tuple[Callable[[object], bool], str]] = {
     "rtol": (_or_none(_is_positive), "a positive number, or None"),
     "checkpoint": (_or_none(_is_path_and_seconds), "(path, seconds), or None"),
     "warm_start": (lambda value: isinstance(value, bool), "True or False"),
+    "captured_graph": (lambda value: isinstance(value, bool), "True or False"),
     "curvature": (_is_among(_WORDS["curvature"]), '"graph" or "replay"'),
     "check_closure": (lambda value: isinstance(value, bool), "True or False"),
     "hessian_block_bytes": (_is_count, "a positive int"),

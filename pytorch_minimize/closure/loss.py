@@ -28,28 +28,38 @@ class NoGraphError(RuntimeError):
 _SPENT = "backward through the graph a second time"
 
 
-def go_through(loss: Any, backward: Callable[[], None]) -> None:
-    """Call ``backward``; NoGraphError where the loss has no graph, or none that is left."""
+def go_through(loss: Any, backward: Callable[[], None], *, had_grads: bool) -> None:
+    """Call ``backward``.
+
+    Args:
+        had_grads: whether a captured graph may have been meant to fill gradients of before.
+
+    Raises:
+        NoGraphError: the loss has no graph, or none that is left.
+    """
     if not isinstance(loss, Tensor):
-        raise _no_graph(f"a {type(loss).__name__}")
+        raise _no_graph(f"a {type(loss).__name__}", had_grads)
     if not loss.requires_grad:
-        raise _no_graph("a tensor that requires no grad")
+        raise _no_graph("a tensor that requires no grad", had_grads)
     try:
         backward()
     except RuntimeError as error:
         if _SPENT not in str(error):
             raise
-        raise _no_graph("a loss whose graph was gone through already") from error
+        raise _no_graph("a loss whose graph was gone through already", had_grads) from error
 
 
-def _no_graph(returned: str) -> NoGraphError:
+def _no_graph(returned: str, had_grads: bool) -> NoGraphError:
+    captured = (
+        " If the closure replays a captured graph, which fills the tensors that were in .grad, "
+        "make the optimizer with captured_graph=True and a method without Hessians."
+    )
     return NoGraphError(
         f"the method needs a gradient, but the closure called no backward() that reached a "
         f"parameter and returned {returned}. Return a loss that depends on the parameters "
         f"(no .item(), .detach() or no_grad on the way), or use a gradient-free method such as "
-        f"Nelder-Mead. Where there is no loss, return inf or NaN, which need no graph. If the "
-        f"closure replays a captured graph, use a method without Hessians, and let .grad be the "
-        f"tensors that the graph fills when step() begins."
+        f"Nelder-Mead. Where there is no loss, return inf or NaN, which need no graph."
+        f"{captured if had_grads else ''}"
     )
 
 
@@ -69,5 +79,6 @@ def require_captured(heard: bool) -> None:
         raise RuntimeError(
             "the closure filled the gradients without a backward() call that could be captured, so "
             "there is no graph to take curvature from. Call loss.backward() or "
-            "torch.autograd.backward(...), or return the loss without calling either."
+            "torch.autograd.backward(...), or return the loss without calling either. A captured "
+            "graph has no curvature: use a method without Hessians."
         )

@@ -13,6 +13,7 @@ from torch import Tensor
 from ..bridge.interface import Bridge
 from ..bridge.layout import coarsest_eps
 from ..bridge.make import make_bridge
+from ..closure.captured_graphs import FixedGradients
 from ..closure.runner import ClosureRunner
 from ..curvature.check_closure import check_closure
 from ..curvature.linear_operator import ClosureHessian
@@ -151,7 +152,8 @@ class ScipyOptimizer(Resumable):
             array([ 12., 108.])
         """
         _require_closure("hessian", closure, "It is run now, and again for products")
-        return ClosureHessian.of(ClosureRunner(closure, self._current_bridge()), self._settings)
+        runner = self._make_runner(closure, self._current_bridge())
+        return ClosureHessian.of(runner, self._settings)
 
     def ravel_pack(self, tensors: Iterable[Tensor | None]) -> Array:
         """One tensor per parameter -> one flat float64 vector; None counts as zeros."""
@@ -169,9 +171,9 @@ class ScipyOptimizer(Resumable):
         self._require_gradients()
         bridge = self._current_bridge()
         self._check_sizes()
+        runner = self._make_runner(closure, bridge)
         checkpoint = self._make_checkpoint()
         self._start_inside(bridge)
-        runner = ClosureRunner(closure, bridge, self._settings.recover)
         self._watch_first_step(runner)
         objective = self._make_objective(runner)
         function = ScipyFunction(objective)
@@ -219,6 +221,10 @@ class ScipyOptimizer(Resumable):
             self._best = self._best_of(objective)
         log_end(self._arguments.report(self.res), self.profile)
         return runner.loss_like.new_tensor(self.res.fun)
+
+    def _make_runner(self, closure: UserClosure, bridge: Bridge) -> ClosureRunner:
+        fixed = FixedGradients.of(bridge) if self._settings.captured_graph else None
+        return ClosureRunner(closure, bridge, self._settings.recover, fixed)
 
     def _watch_first_step(self, runner: ClosureRunner) -> None:
         if self._first_step is not None:
