@@ -29,6 +29,7 @@ from .scipy_global.wrappers import (
 from .scipy_minimize.arguments import Arguments
 from .scipy_minimize.function import ScipyFunction
 from .settings import RunKeywords
+from .signatures import with_run_keywords
 from .typing import Array
 
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
 ]
 
 
+@with_run_keywords
 class MinimizeWrapper(ScipyOptimizer):
     """``scipy.optimize.minimize`` over the parameters of a model.
 
@@ -66,10 +68,7 @@ class MinimizeWrapper(ScipyOptimizer):
             rounded to numbers of the parameters' dtype, towards the inside.
             ``callback`` ends the run by raising or returning StopIteration; for trust-constr, as
             in scipy, by returning True as well.
-        run_keywords: ``progress``, ``timeout``, ``max_evaluations``, ``rtol``, ``checkpoint``,
-            ``warm_start`` and others; see :class:`~pytorch_minimize.settings.Settings`. Here
-            and in groups, ``lr`` is accepted for the schedulers and monitors that look for it,
-            and does nothing; so are keywords of torch's optimizers that are 0, False or None.
+        {run_keywords}
 
     Attributes:
         res: scipy's result of the last step, with ``nonfinite`` and ``recovered`` besides; None

@@ -33,7 +33,7 @@ FLOORS = (
     ("the ground",),
 )
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
-GROUND = ("_C", "_C_testing", "row", "settings", "typing", "wording")
+GROUND = ("_C", "_C_testing", "row", "settings", "signatures", "typing", "wording")
 
 # Module -> rooms above it that it still imports. To be empty.
 ALLOWED: dict[str, set[str]] = {

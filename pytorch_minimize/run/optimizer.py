@@ -56,7 +56,7 @@ class ScipyOptimizer(Resumable):
             with ``requires_grad=False`` stay fixed, unless none requires grad and the solver is
             gradient-free: then all are optimised.
         arguments: how ``scipy.optimize.minimize`` is called, checked.
-        run_keywords: see :class:`Settings`; and ``lr``, which does nothing.
+        run_keywords: see :class:`Settings`.
 
     Attributes:
         res: scipy's result of the last step, with ``nonfinite`` and ``recovered`` besides; None
@@ -224,7 +224,7 @@ class ScipyOptimizer(Resumable):
 
     def _make_runner(self, closure: UserClosure, bridge: Bridge) -> ClosureRunner:
         fixed = FixedGradients.of(bridge) if self._settings.captured_graph else None
-        return ClosureRunner(closure, bridge, self._settings.recover, fixed)
+        return ClosureRunner(closure, bridge, self._settings.recovered, fixed)
 
     def _watch_first_step(self, runner: ClosureRunner) -> None:
         if self._first_step is not None:
