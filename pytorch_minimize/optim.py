@@ -23,6 +23,7 @@ from .scipy_global.wrappers import (
 from .scipy_minimize.arguments import Arguments
 from .scipy_minimize.optimizer import MinimizeOptimizer
 from .settings import RunKeywords
+from .signatures import with_run_keywords
 
 __all__ = [
     "BasinHoppingWrapper",
@@ -38,6 +39,7 @@ __all__ = [
 ]
 
 
+@with_run_keywords
 class MinimizeWrapper(MinimizeOptimizer):
     """``scipy.optimize.minimize`` over the parameters of a model.
 
@@ -59,10 +61,7 @@ class MinimizeWrapper(MinimizeOptimizer):
             rounded to numbers of the parameters' dtype, towards the inside.
             ``callback`` ends the run by raising or returning StopIteration; for trust-constr, as
             in scipy, by returning True as well.
-        run_keywords: ``progress``, ``timeout``, ``max_evaluations``, ``rtol``, ``checkpoint``,
-            ``warm_start`` and others; see :class:`~pytorch_minimize.settings.Settings`. Here
-            and in groups, ``lr`` is accepted for the schedulers and monitors that look for it,
-            and does nothing; so are keywords of torch's optimizers that are 0, False or None.
+        {run_keywords}
 
     Attributes:
         res: scipy's result of the last step, with ``nonfinite`` and ``recovered`` besides; None

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from numbers import Integral, Real
-from typing import Any, Literal, TypedDict, get_args
+from typing import Any, Literal, TypedDict, get_args, get_type_hints
 
 from torch import Tensor
 
@@ -16,114 +16,27 @@ __all__ = ["OnNonfinite", "RunKeywords", "Settings", "Strategy"]
 
 OnNonfinite = Literal["recover", "raise"]
 Strategy = Literal["graph", "replay"]
+Exceptions = type[Exception] | tuple[type[Exception], ...]
+PathAndSeconds = tuple[str | os.PathLike[str], float]
 
 
 class RunKeywords(TypedDict, total=False):
-    """The keywords, for type checkers; :class:`Settings` says what they mean."""
+    """Names and types of the keywords once more, in the only form that type checkers unpack."""
 
-    lr: float | Tensor | None
     scipy_blas_threads: int | None
     nonfinite: OnNonfinite
-    recover: type[Exception] | tuple[type[Exception], ...]
+    recover: Exceptions
     progress: bool
     timeout: float | None
     max_evaluations: int | None
     rtol: float | None
-    checkpoint: tuple[str | os.PathLike[str], float] | None
+    checkpoint: PathAndSeconds | None
     warm_start: bool
+    captured_graph: bool
     curvature: Strategy
     check_closure: bool
     hessian_block_bytes: int
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How a run is carried out, whichever solver carries it out.
-
-    Attributes:
-        scipy_blas_threads: threads of scipy's own BLAS while scipy runs (not numpy's, not
-            torch's, and not while the closure runs); None leaves it alone.
-        nonfinite: "recover" answers a loss or gradient with NaN or infinity so that the solver
-            steps back, counts it in ``res.nonfinite`` and warns once; "raise" stops with
-            :class:`NonfiniteError`.
-        recover: exceptions of the closure that mean the same as a loss of NaN, a class or a tuple
-            of classes: ``torch.linalg.LinAlgError`` where a Cholesky factorisation may fail. They
-            were announced: they are counted in ``res.recovered``, not in ``res.nonfinite``, are
-            not warned of, and do not become errors by ``nonfinite="raise"``. Constraints and
-            callbacks may not raise them.
-        progress: show a tqdm bar.
-        timeout: seconds after which a step ends with the best point seen; looked at before each
-            evaluation of the closure but the first, never inside one.
-        max_evaluations: of the loss, after which a step ends with the best point seen; runs of
-            the closure that only curvature needs are not counted.
-        rtol: end a step where the loss has fallen by less than this share of itself over the
-            last ten iterations; for losses of any scale. With constraints, where it has changed by
-            less and the iterate is feasible.
-        checkpoint: (path, seconds): write ``state_dict()`` with the best point seen to ``path``
-            at most every ``seconds`` during a step, and at its end. A write that fails is told by
-            a warning, and the run goes on.
-        warm_start: start BFGS from the inverse Hessian of the last step, or of a state that was
-            loaded; ``state_dict()`` then holds it, n x n numbers.
-        curvature: how Hessian products come out of the closure. "graph" keeps the graph of the
-            gradient at the current point and goes through it once a product. "replay" runs the
-            closure for each product and frees the graph of each of its ``backward()`` calls, so
-            that a loss summed over micro-batches needs the memory of one of them.
-        check_closure: before the run, at x0, compare two evaluations of the closure; for methods
-            that use gradients, the gradient with differences of the loss, inside the bounds; for
-            methods that use curvature, a Hessian product with a difference of gradients.
-        hessian_block_bytes: about how much memory a dense Hessian may take besides itself: so
-            many of its rows are computed at a time.
-    """
-
-    scipy_blas_threads: int | None = 1
-    nonfinite: OnNonfinite = "recover"
-    recover: tuple[type[Exception], ...] = ()
-    progress: bool = False
-    timeout: float | None = None
-    max_evaluations: int | None = None
-    rtol: float | None = None
-    checkpoint: tuple[str | os.PathLike[str], float] | None = None
-    warm_start: bool = False
-    curvature: Strategy = "graph"
-    check_closure: bool = False
-    hessian_block_bytes: int = 1 << 26
-
-    @classmethod
-    def parse(
-        cls, keywords: Mapping[str, Any], elsewhere: Mapping[str, str] | None = None
-    ) -> Settings:
-        """Check the keywords of an optimizer's constructor.
-
-        Args:
-            keywords: the user's, without those of torch's own optimizers.
-            elsewhere: names that belong in another place, with a sentence that says where.
-
-        Raises:
-            TypeError: an unknown keyword.
-            ValueError: a value that is not understood.
-        """
-        known = [field.name for field in fields(cls)]
-        unknown = sorted(set(keywords) - set(known))
-        if unknown:
-            raise TypeError(
-                f"expected keyword arguments among {', '.join(known)}; got {shown(unknown)}"
-                f"{did_you_mean(unknown, known, elsewhere)}"
-            )
-        given = dict(keywords)
-        if isinstance(given.get("recover"), type):
-            given["recover"] = (given["recover"],)
-        settings = cls(**given)
-        for name, (accepts, expected) in _CHECKS.items():
-            value = getattr(settings, name)
-            if not accepts(value):
-                hint = did_you_mean(value, _WORDS.get(name, ())) if isinstance(value, str) else ""
-                raise ValueError(f"{name}: expected {expected}, got {shown(value)}{hint}")
-        return settings
-
-    def as_saved(self) -> dict[str, Any]:
-        """As plain values, for who reads a state; classes and paths are another machine's."""
-        left_out = ("checkpoint", "recover")
-        return {k: v for k, v in asdict(self).items() if k not in left_out}
+    lr: float | Tensor | None
 
 
 def _is_count(value: object) -> bool:
@@ -146,35 +59,198 @@ def _is_path_and_seconds(value: object) -> bool:
 
 
 def _are_exceptions(value: object) -> bool:
-    return isinstance(value, tuple) and all(
-        isinstance(kind, type) and issubclass(kind, Exception) for kind in value
-    )
-
-
-def _is_among(words: tuple[str, ...]) -> Callable[[object], bool]:
-    return lambda value: isinstance(value, str) and value in words
+    kinds = value if isinstance(value, tuple) else (value,)
+    return all(isinstance(kind, type) and issubclass(kind, Exception) for kind in kinds)
 
 
 def _or_none(check: Callable[[object], bool]) -> Callable[[object], bool]:
     return lambda value: value is None or check(value)
 
 
-_WORDS = {"nonfinite": get_args(OnNonfinite), "curvature": get_args(Strategy)}
+# What is accepted, and how a message calls it.
+_Kind = tuple[Callable[[object], bool], str]
+_BOOL: _Kind = (lambda value: isinstance(value, bool), "True or False")
 
-_CHECKS: dict[str, tuple[Callable[[object], bool], str]] = {
-    "scipy_blas_threads": (_or_none(_is_count), "a positive int, or None to leave it alone"),
-    "nonfinite": (_is_among(_WORDS["nonfinite"]), '"recover" or "raise"'),
-    "recover": (
-        _are_exceptions,
-        "an exception class or a tuple of them, such as (torch.linalg.LinAlgError,)",
-    ),
-    "progress": (lambda value: isinstance(value, bool), "True or False"),
-    "timeout": (_or_none(_is_positive), "a positive number of seconds, or None"),
-    "max_evaluations": (_or_none(_is_count), "a positive int, or None"),
-    "rtol": (_or_none(_is_positive), "a positive number, or None"),
-    "checkpoint": (_or_none(_is_path_and_seconds), "(path, seconds), or None"),
-    "warm_start": (lambda value: isinstance(value, bool), "True or False"),
-    "curvature": (_is_among(_WORDS["curvature"]), '"graph" or "replay"'),
-    "check_closure": (lambda value: isinstance(value, bool), "True or False"),
-    "hessian_block_bytes": (_is_count, "a positive int"),
-}
+
+def _words(first: str, second: str) -> _Kind:
+    return lambda value: isinstance(value, str) and value in (first, second), (
+        f'"{first}" or "{second}"'
+    )
+
+
+def _keyword(kind: _Kind, meaning: str) -> dict[str, Any]:
+    accepts, expected = kind
+    return {"accepts": accepts, "expected": expected, "meaning": " ".join(meaning.split())}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a run is carried out, whichever solver carries it out.
+
+    A field is a keyword: its default, what is accepted and what it means are said here, and
+    `pytorch_minimize.signatures` shows them to users.
+    """
+
+    scipy_blas_threads: int | None = field(
+        default=1,
+        metadata=_keyword(
+            (_or_none(_is_count), "a positive int, or None to leave it alone"),
+            """threads of scipy's own BLAS while scipy runs (not numpy's, not torch's, and not
+            while the closure runs); None leaves it alone.""",
+        ),
+    )
+    nonfinite: OnNonfinite = field(
+        default="recover",
+        metadata=_keyword(
+            _words(*get_args(OnNonfinite)),
+            """"recover" answers a loss or gradient with NaN or infinity so that the solver steps
+            back, counts it in ``res.nonfinite`` and warns once; "raise" stops with
+            ``NonfiniteError``.""",
+        ),
+    )
+    recover: Exceptions = field(
+        default=(),
+        metadata=_keyword(
+            (
+                _are_exceptions,
+                "an exception class or a tuple of them, such as (torch.linalg.LinAlgError,)",
+            ),
+            """exceptions of the closure that mean the same as a loss of NaN, a class or a tuple of
+            classes: ``torch.linalg.LinAlgError`` where a Cholesky factorisation may fail. They
+            were announced: they are counted in ``res.recovered``, not in ``res.nonfinite``, are
+            not warned of, and do not become errors by ``nonfinite="raise"``. Constraints and
+            callbacks may not raise them.""",
+        ),
+    )
+    progress: bool = field(
+        default=False,
+        metadata=_keyword(_BOOL, "show a tqdm bar."),
+    )
+    timeout: float | None = field(
+        default=None,
+        metadata=_keyword(
+            (_or_none(_is_positive), "a positive number of seconds, or None"),
+            """seconds after which a step ends with the best point seen; looked at before each
+            evaluation of the closure but the first, never inside one.""",
+        ),
+    )
+    max_evaluations: int | None = field(
+        default=None,
+        metadata=_keyword(
+            (_or_none(_is_count), "a positive int, or None"),
+            """evaluations of the loss after which a step ends with the best point seen; runs of
+            the closure that only curvature needs are not counted.""",
+        ),
+    )
+    rtol: float | None = field(
+        default=None,
+        metadata=_keyword(
+            (_or_none(_is_positive), "a positive number, or None"),
+            """end a step where the loss has fallen by less than this share of itself over the last
+            ten iterations; for losses of any scale. With constraints, where it has changed by less
+            and the iterate is feasible.""",
+        ),
+    )
+    checkpoint: PathAndSeconds | None = field(
+        default=None,
+        metadata=_keyword(
+            (_or_none(_is_path_and_seconds), "(path, seconds), or None"),
+            """write ``state_dict()`` with the best point seen to the path at most every so many
+            seconds during a step, and at its end. A write that fails is told by a warning, and the
+            run goes on.""",
+        ),
+    )
+    warm_start: bool = field(
+        default=False,
+        metadata=_keyword(
+            _BOOL,
+            """start BFGS from the inverse Hessian of the last step, or of a state that was loaded;
+            ``state_dict()`` then holds it, n x n numbers.""",
+        ),
+    )
+    captured_graph: bool = field(
+        default=False,
+        metadata=_keyword(
+            _BOOL,
+            """the closure replays a captured CUDA graph: the tensors that are in ``.grad`` when a
+            step begins are those that it fills, or adds to. They are set to zero where other
+            gradients are cleared, and are in ``.grad`` again when the step ends. For methods
+            without Hessians.""",
+        ),
+    )
+    curvature: Strategy = field(
+        default="graph",
+        metadata=_keyword(
+            _words(*get_args(Strategy)),
+            """how Hessian products come out of the closure. "graph" keeps the graph of the
+            gradient at the current point and goes through it once a product. "replay" runs the
+            closure for each product and frees the graph of each of its ``backward()`` calls, so
+            that a loss summed over micro-batches needs the memory of one of them.""",
+        ),
+    )
+    check_closure: bool = field(
+        default=False,
+        metadata=_keyword(
+            _BOOL,
+            """before the run, at x0, compare two evaluations of the closure; for methods that use
+            gradients, the gradient with differences of the loss, inside the bounds; for methods
+            that use curvature, a Hessian product with a difference of gradients.""",
+        ),
+    )
+    hessian_block_bytes: int = field(
+        default=1 << 26,
+        metadata=_keyword(
+            (_is_count, "a positive int"),
+            """about how much memory a dense Hessian may take besides itself: so many of its rows
+            are computed at a time.""",
+        ),
+    )
+    lr: float | Tensor | None = field(
+        default=None,
+        metadata=_keyword(
+            (lambda value: True, "a number of at least 0"),  # looked at where those of groups are
+            """accepted, here and in param groups, for the schedulers and monitors that look for
+            it; does nothing. So are keywords of torch's own optimizers that are 0, False or
+            None.""",
+        ),
+    )
+
+    @classmethod
+    def parse(
+        cls, keywords: Mapping[str, Any], elsewhere: Mapping[str, str] | None = None
+    ) -> Settings:
+        """Check the keywords of an optimizer's constructor.
+
+        Args:
+            keywords: the user's, without those of torch's own optimizers.
+            elsewhere: names that belong in another place, with a sentence that says where.
+
+        Raises:
+            TypeError: an unknown keyword.
+            ValueError: a value that is not understood.
+        """
+        known = [keyword.name for keyword in fields(cls)]
+        unknown = sorted(set(keywords) - set(known))
+        if unknown:
+            raise TypeError(
+                f"expected keyword arguments among {', '.join(known)}; got {shown(unknown)}"
+                f"{did_you_mean(unknown, known, elsewhere)}"
+            )
+        for keyword in fields(cls):
+            value = keywords.get(keyword.name, keyword.default)
+            if not keyword.metadata["accepts"](value):
+                words = [w for w in get_args(get_type_hints(cls)[keyword.name]) if type(w) is str]
+                hint = did_you_mean(value, words) if isinstance(value, str) else ""
+                expected = keyword.metadata["expected"]
+                raise ValueError(f"{keyword.name}: expected {expected}, got {shown(value)}{hint}")
+        return cls(**keywords)
+
+    @property
+    def recovered(self) -> tuple[type[Exception], ...]:
+        """``recover`` as a tuple."""
+        return self.recover if isinstance(self.recover, tuple) else (self.recover,)
+
+    def as_saved(self) -> dict[str, Any]:
+        """As plain values, for who reads a state; classes and paths are another machine's."""
+        left_out = ("checkpoint", "recover", "lr")
+        return {k: v for k, v in asdict(self).items() if k not in left_out}

@@ -33,7 +33,10 @@ FLOORS = (
     ("the ground",),
 )
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
-GROUND = ("_C", "_C_testing", "extension", "rebuild", "row", "settings", "typing", "wording")
+GROUND = (
+    *("_C", "_C_testing", "extension", "rebuild", "row", "settings", "signatures", "typing"),
+    "wording",
+)
 
 
 MODULES = {

@@ -1,10 +1,11 @@
-"""Write the tables and pictures of README.md and docs/performance.md.
+"""Write the tables and pictures of README.md, docs/keywords.md and docs/performance.md.
 
     python -m bench.pages [--check]
 
-Each table stands between two comments, <!-- NAME --> and <!-- /NAME -->. The methods come from the
-method table, everything else from bench/results/report.json, which `make bench` measures. With
---check nothing is written, and the exit status tells whether a table would have changed.
+Each table stands between two comments, <!-- NAME --> and <!-- /NAME -->. The methods and the
+keywords come from their tables, everything else from bench/results/report.json, which `make bench`
+measures. With --check nothing is written, and the exit status tells whether a table would have
+changed.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from .tables import TABLES
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "bench" / "results" / "report.json"
-PAGES = ("README.md", "docs/performance.md")
+PAGES = ("README.md", "docs/keywords.md", "docs/performance.md")
 
 
 def rewritten(text: str, report: Report) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from pytorch_minimize.row import Row as Solver
 from pytorch_minimize.scipy_minimize.methods import METHODS
+from pytorch_minimize.signatures import keyword_list
 
 from ..environment import headline
 from ..figure import Figure
@@ -29,6 +30,10 @@ def methods(report: Report) -> str:
 
     columns = ("method", "gradient", "curvature", "bounds", "constraints")
     return markdown(columns, [row(method) for method in METHODS.values()])
+
+
+def keywords(report: Report) -> str:
+    return keyword_list()
 
 
 def bridge(report: Report) -> str:
@@ -243,6 +248,7 @@ _FITS = {f"fit-{problem}" for problem in FITS}
 
 TABLES: Mapping[str, tuple[set[str], Callable[[Report], str]]] = {
     "methods": (set(), methods),
+    "keywords": (set(), keywords),
     "bridge": ({"bridge"}, bridge),
     "overhead": (_OVERHEAD, overhead),
     "ratios": (_OVERHEAD, ratios),

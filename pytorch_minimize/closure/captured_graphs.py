@@ -11,14 +11,10 @@ from ..bridge.interface import Bridge
 
 __all__ = ["FixedGradients"]
 
-# What the gradients are set to before a run that is to show whether it writes into them. A run
-# that adds to them is right only for the first; one that gives zeros shows only by the second.
-MARKS = (0.0, 1.0)
-
 
 @dataclass(frozen=True)
 class FixedGradients:
-    """The tensors that were in ``.grad`` at one time; None where a parameter had none.
+    """The tensors that a captured graph fills; None for a parameter that it fills none of.
 
     Example:
         >>> from pytorch_minimize.bridge.make import make_bridge
@@ -35,20 +31,28 @@ class FixedGradients:
     tensors: list[Tensor | None]
 
     @classmethod
-    def of(cls, bridge: Bridge) -> FixedGradients | None:
-        """Those of now; None if there are none, or one that has no memory of its own."""
+    def of(cls, bridge: Bridge) -> FixedGradients:
+        """Those that are in ``.grad`` now.
+
+        Raises:
+            RuntimeError: there are none, or one that no graph can have filled.
+        """
         tensors = [param.grad for param in bridge.params]
         found = [grad for grad in tensors if grad is not None]
-        plain = all(g.layout == torch.strided and not g.requires_grad for g in found)
-        return cls(bridge, tensors) if found and plain else None
+        if not found or any(g.layout != torch.strided or g.requires_grad for g in found):
+            got = "none" if not found else "one that is sparse or requires grad"
+            raise RuntimeError(
+                f"captured_graph=True: expected the tensors that the graph fills in .grad when "
+                f"step() begins, got {got}. They are there after the capture; zero_grad() takes "
+                f"them away, zero_grad(set_to_none=False) does not."
+            )
+        return cls(bridge, tensors)
 
-    def attach(self, mark: float = 0.0) -> None:
-        """Make them ``.grad`` again, each of their elements ``mark``."""
+    def attach(self) -> None:
+        """Make them ``.grad`` again, all zeros."""
         for param, grad in zip(self.bridge.params, self.tensors, strict=True):
             if param.grad is not grad:
                 param.grad = grad
         found = [grad for grad in self.tensors if grad is not None]
         with torch.no_grad():
             torch._foreach_zero_(found)
-            if mark:
-                torch._foreach_add_(found, mark)

@@ -22,7 +22,7 @@ def notice_draws(runner: ClosureRunner) -> None:
     Two, since a closure may draw its data in the first run alone, or seed the generators itself:
     what comes after is a function. A generator of the closure's own is not seen.
     """
-    runner.closure = _Noticing(runner, runner.closure)
+    runner.replace_closure(_Noticing(runner, runner.closure))
 
 
 class _Noticing:
@@ -39,7 +39,7 @@ class _Noticing:
         if drew and not self._drew_before:
             self._drew_before = True
             return loss
-        self._runner.closure = self._closure
+        self._runner.replace_closure(self._closure)
         if drew:
             warnings.warn(
                 "the closure draws random numbers. If its loss depends on them, as it does with a "

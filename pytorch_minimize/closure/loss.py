@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
 
 from ..typing import Loss
 
-__all__ = ["NoGraphError", "foreign_graph", "go_through", "read_loss", "require_captured"]
+__all__ = ["SPENT", "NoGraphError", "foreign_graph", "no_graph", "read_loss", "require_captured"]
 
 
 def read_loss(loss: Loss) -> float:
@@ -24,32 +23,32 @@ class NoGraphError(RuntimeError):
     """
 
 
-# torch's own words where a loss is the fixed one of a captured graph.
-_SPENT = "backward through the graph a second time"
+SPENT = "backward through the graph a second time"
+"""torch's own words where a loss is the fixed one of a captured graph."""
 
 
-def go_through(loss: Any, backward: Callable[[], None]) -> None:
-    """Call ``backward``; NoGraphError where the loss has no graph, or none that is left."""
-    if not isinstance(loss, Tensor):
-        raise _no_graph(f"a {type(loss).__name__}")
-    if not loss.requires_grad:
-        raise _no_graph("a tensor that requires no grad")
-    try:
-        backward()
-    except RuntimeError as error:
-        if _SPENT not in str(error):
-            raise
-        raise _no_graph("a loss whose graph was gone through already") from error
+def no_graph(returned: Any, *, had_grads: bool) -> NoGraphError:
+    """For what a closure returned without a graph, or with none that is left.
 
-
-def _no_graph(returned: str) -> NoGraphError:
+    Args:
+        had_grads: whether a captured graph may have been meant to fill gradients of before.
+    """
+    if not isinstance(returned, Tensor):
+        what = f"a {type(returned).__name__}"
+    elif not returned.requires_grad:
+        what = "a tensor that requires no grad"
+    else:
+        what = "a loss whose graph was gone through already"
+    captured = (
+        " If the closure replays a captured graph, which fills the tensors that were in .grad, "
+        "make the optimizer with captured_graph=True and a method without Hessians."
+    )
     return NoGraphError(
         f"the method needs a gradient, but the closure called no backward() that reached a "
-        f"parameter and returned {returned}. Return a loss that depends on the parameters "
+        f"parameter and returned {what}. Return a loss that depends on the parameters "
         f"(no .item(), .detach() or no_grad on the way), or use a gradient-free method such as "
-        f"Nelder-Mead. Where there is no loss, return inf or NaN, which need no graph. If the "
-        f"closure replays a captured graph, use a method without Hessians, and let .grad be the "
-        f"tensors that the graph fills when step() begins."
+        f"Nelder-Mead. Where there is no loss, return inf or NaN, which need no graph."
+        f"{captured if had_grads else ''}"
     )
 
 
@@ -69,5 +68,6 @@ def require_captured(heard: bool) -> None:
         raise RuntimeError(
             "the closure filled the gradients without a backward() call that could be captured, so "
             "there is no graph to take curvature from. Call loss.backward() or "
-            "torch.autograd.backward(...), or return the loss without calling either."
+            "torch.autograd.backward(...), or return the loss without calling either. A captured "
+            "graph has no curvature: use a method without Hessians."
         )

@@ -15,11 +15,10 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from ..bridge.interface import Bridge
-from ..bridge.vectors import same_values
 from ..typing import Loss, UserClosure
 from .backward_calls import Backward, capturing, plain_backward
-from .captured_graphs import MARKS, FixedGradients
-from .loss import NoGraphError, foreign_graph, go_through, read_loss, require_captured
+from .captured_graphs import FixedGradients
+from .loss import SPENT, NoGraphError, foreign_graph, no_graph, read_loss, require_captured
 
 __all__ = ["ClosureRunner"]
 
@@ -55,9 +54,9 @@ class ClosureRunner:
 
     Closures of all three forms: those that call ``backward()``, once or several times; those that
     only return the loss; and objects with ``model`` and ``loss(model)`` besides ``__call__``,
-    which are called like the others. And those that replay a captured CUDA graph, which fills the
-    gradient tensors that were in ``.grad`` when it was captured: these are set to zero where others
-    are cleared.
+    which are called like the others. And, with ``fixed``, those that replay a captured CUDA graph,
+    which fills the gradient tensors that were in ``.grad`` when it was captured: these are set to
+    zero where others are cleared.
 
     A loss that is not finite needs no graph. Where it has none it comes back as a float, and no
     parameter has a gradient then.
@@ -67,9 +66,9 @@ class ClosureRunner:
         bridge: of the parameters that are optimised; their ``.grad`` is cleared before each run,
             so that nothing of an earlier one leaks in.
         recover: exceptions of the closure that stand for a loss of NaN.
+        fixed: the gradients that a captured graph fills; None for any other closure.
         records_graph: whether :meth:`value` lets a closure record a graph that it may not need.
             Solvers that sample a great many points set it to False.
-        on_gradient: called once, at the first gradient that is not of a replayed graph.
 
     Attributes:
         recovered: how many losses of NaN that are still to be counted stand for an exception.
@@ -79,16 +78,26 @@ class ClosureRunner:
     closure: UserClosure
     bridge: Bridge
     recover: tuple[type[Exception], ...] = ()
+    fixed: FixedGradients | None = None
     records_graph: bool = True
-    on_gradient: Callable[[], None] | None = None
     recovered: int = 0
     recovered_from: str = ""
     loss_like: Tensor = field(default_factory=lambda: torch.empty((), dtype=torch.float64))
+    _listener: Callable[[], None] | None = None
     _differentiates: bool | None = None
-    _before: FixedGradients | None = None  # from before the first run
-    _fixed: FixedGradients | None = None
-    _has_run: bool = False
+    _had_grads: bool = field(init=False)  # before the first run
     _reaches: bool = False  # whether the loss was seen to depend on the parameters
+
+    def __post_init__(self) -> None:
+        self._had_grads = self.bridge.has_grads()
+
+    def when_gradient(self, listener: Callable[[], None]) -> None:
+        """Have ``listener`` called once, at the first gradient."""
+        self._listener = listener
+
+    def replace_closure(self, closure: UserClosure) -> None:
+        """Run ``closure`` from here on, which stands around the user's."""
+        self.closure = closure
 
     def value(self) -> float:
         """The loss; for solvers that ask for no gradient."""
@@ -116,8 +125,6 @@ class ClosureRunner:
 
     def value_and_gradient(self) -> Loss:
         """The loss, and the gradient in the parameters' ``.grad``."""
-        if not self._has_run:
-            self._before, self._has_run = FixedGradients.of(self.bridge), True
         self._start()
         with _recording():
             loss = self._called()
@@ -125,13 +132,7 @@ class ClosureRunner:
             if self.bridge.has_grads():
                 self._reach()
                 return value
-            try:
-                return self._differentiated(loss, value, lambda: loss.backward())
-            except NoGraphError:
-                filled = None if self._before is None else self._value_if_filled(self._before)
-                if filled is None:
-                    raise
-                return filled
+            return self._differentiated(loss, value, lambda: loss.backward())
 
     def _differentiated(self, loss: Any, value: Loss, backward: Callable[[], None]) -> Loss:
         """The loss, of which ``backward`` fills the gradients; a float where it fills none.
@@ -140,39 +141,29 @@ class ClosureRunner:
             NoGraphError: it is finite, and has no graph, or one that reaches no parameter. Once it
                 was seen to depend on them it may have no slope somewhere, as on a plateau.
         """
+        if not isinstance(loss, Tensor) or not loss.requires_grad:
+            return self._excused(value, no_graph(loss, had_grads=self._had_grads))
         try:
-            go_through(loss, backward)
-        except NoGraphError:
-            number = read_loss(value)
-            if math.isfinite(number):
-                raise
-            return number
-        except self.recover as error:
-            return self._recovered(error)
+            backward()
+        except Exception as error:
+            if isinstance(error, RuntimeError) and SPENT in str(error):
+                return self._excused(value, no_graph(loss, had_grads=self._had_grads), error)
+            if isinstance(error, self.recover):
+                return self._recovered(error)
+            raise
         if self._reaches:
             return value
         if self.bridge.has_grads():
             self._reach()
             return value
+        return self._excused(value, foreign_graph())
+
+    def _excused(self, value: Loss, refused: NoGraphError, cause: Exception | None = None) -> float:
+        """The loss if it is not finite: it needs no graph then."""
         number = read_loss(value)
         if math.isfinite(number):
-            raise foreign_graph()
+            raise refused from cause
         return number
-
-    def _value_if_filled(self, before: FixedGradients) -> Loss | None:
-        """Run the closure again: the loss if it fills the gradients of before where they are.
-
-        A replayed graph leaves no trace of that but the values themselves.
-        """
-        for mark in MARKS:
-            before.attach(mark)
-            attached = self.bridge.flatten_grads()
-            value = self._checked(self.closure())
-            if not same_values(attached, self.bridge.flatten_grads()):
-                self._fixed, self._before, self._reaches = before, None, True
-                return value
-        self.bridge.clear_grads()
-        return None
 
     def value_and_backwards(self) -> tuple[Loss, list[Backward]]:
         """The loss, the gradient in ``.grad``, and the ``backward()`` calls with live graphs."""
@@ -208,10 +199,10 @@ class ClosureRunner:
 
     def clear_grads(self) -> None:
         """No gradient, or zeros where the closure will look for it."""
-        if self._fixed is None:
+        if self.fixed is None:
             self.bridge.clear_grads()
         else:
-            self._fixed.attach()
+            self.fixed.attach()
 
     def _called(self) -> Any:
         """What the closure returns; NaN where it raises what stands for that."""
@@ -227,12 +218,12 @@ class ClosureRunner:
         return math.nan
 
     def _reach(self) -> None:
-        """The loss depends on the parameters, and its gradients are made anew by each run."""
-        if self._reaches:
+        """The loss depends on the parameters."""
+        if self._reaches or self.recovered:
             return
-        self._reaches, self._before = True, None
-        if self.on_gradient is not None:
-            self.on_gradient()
+        self._reaches = True
+        if self._listener is not None:
+            self._listener()
 
     def _start(self) -> None:
         """Nothing of an earlier run leaks into this one."""

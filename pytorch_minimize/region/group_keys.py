@@ -142,7 +142,7 @@ def check_written(groups: Sequence[Mapping[str, Any]]) -> None:
 
 
 def split(keywords: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """``lr`` (None where it is absent), and the keywords that are not torch's own.
+    """``lr`` (None where it is absent), and the keywords but for torch's own.
 
     Raises:
         ValueError: a keyword of torch's optimizers with a value that would be ignored.
@@ -151,7 +151,7 @@ def split(keywords: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
     lr = keywords.get("lr")
     if lr is not None:
         check_lr("the optimizer", lr)
-    return lr, {k: v for k, v in keywords.items() if k != "lr" and k not in _INSTEAD}
+    return lr, {k: v for k, v in keywords.items() if k not in _INSTEAD}
 
 
 def check_lr(where: str, lr: Any) -> None:

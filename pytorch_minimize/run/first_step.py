@@ -1,9 +1,10 @@
-"""What an optimizer's first step warns of: a closure that is random, gradients that are lost."""
+"""What an optimizer's first step warns of: a random closure, gradients that are lost or absent."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -88,12 +89,26 @@ class FirstStep:
         """
         if draws:
             notice_draws(runner)
-        if gradients and self._has_new_gradients():
-            runner.on_gradient = _Left(runner.bridge).compare
+        if gradients and runner.fixed is not None:
+            runner.when_gradient(partial(_notice_zeros, runner.bridge))
+        elif gradients and self._has_new_gradients():
+            runner.when_gradient(_Left(runner.bridge).compare)
 
     def _has_new_gradients(self) -> bool:
         return any(mark.has_new_gradient() for mark in self._marks) and all(
             mark.is_as_it_was() for mark in self._marks
+        )
+
+
+def _notice_zeros(bridge: Bridge) -> None:
+    """Warn where a captured graph has left the gradients as they were set before it ran."""
+    if not bridge.flatten_grads().any():
+        warnings.warn(
+            "captured_graph=True, but the first run of the closure left zeros in .grad. Unless the "
+            "start is a stationary point, it fills other tensors than those that were in .grad "
+            "when step() began, or replays no graph; then leave captured_graph out.",
+            RuntimeWarning,
+            stacklevel=2,
         )
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..bridge.interface import Bridge
 from ..bridge.make import make_bridge
+from ..closure.captured_graphs import FixedGradients
 from ..closure.runner import ClosureRunner
 from ..curvature.check_closure import check_closure
 from ..curvature.linear_operator import ClosureHessian
@@ -71,7 +72,6 @@ class FullBatchOptimizer(Resumable):
             with ``requires_grad=False`` stay fixed, unless none requires grad and the solver is
             gradient-free: then all are optimised.
         settings: how a run is carried out.
-        lr: of groups that state none; does nothing.
 
     Attributes:
         res: the solver's result of the last step, as scipy's, with ``nonfinite`` and ``recovered``
@@ -162,7 +162,8 @@ class FullBatchOptimizer(Resumable):
             array([ 12., 108.])
         """
         _require_closure("hessian", closure, "It is run now, and again for products")
-        return ClosureHessian.of(ClosureRunner(closure, self._current_bridge()), self._settings)
+        runner = self._make_runner(closure, self._current_bridge())
+        return ClosureHessian.of(runner, self._settings)
 
     def ravel_pack(self, tensors: Iterable[Tensor | None]) -> Array:
         """One tensor per parameter -> one flat float64 vector; None counts as zeros."""
@@ -194,12 +195,10 @@ class FullBatchOptimizer(Resumable):
         self._require_gradients(plan)
         bridge = self._current_bridge()
         self._check_sizes()
+        runner = self._make_runner(closure, bridge)
         checkpoint = self._make_checkpoint()
         bounds = self._flat_bounds()
         self._start_inside(bridge, bounds, plan)
-        runner = ClosureRunner(
-            closure, bridge, self._settings.recover, records_graph=self._records_graph
-        )
         self._watch_first_step(runner, plan)
         evaluator = self._make_evaluator(runner)
         objective = Objective(evaluator, Region(), self._settings.nonfinite)
@@ -242,6 +241,12 @@ class FullBatchOptimizer(Resumable):
             self._best = self._best_of(objective)
         log_end(lambda: plan.report(self.res), self.profile)
         return runner.loss_like.new_tensor(self.res.fun)
+
+    def _make_runner(self, closure: UserClosure, bridge: Bridge) -> ClosureRunner:
+        fixed = FixedGradients.of(bridge) if self._settings.captured_graph else None
+        return ClosureRunner(
+            closure, bridge, self._settings.recovered, fixed, records_graph=self._records_graph
+        )
 
     def _watch_first_step(self, runner: ClosureRunner, plan: Plan) -> None:
         if self._first_step is not None:

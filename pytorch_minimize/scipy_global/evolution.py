@@ -14,6 +14,7 @@ from ..region.constraints import ClosureConstraint, as_list
 from ..run.optimizer import Run
 from ..scipy_minimize.function import ScipyFunction
 from ..settings import RunKeywords
+from ..signatures import with_run_keywords
 from ..typing import UserClosure
 from ..wording import shown
 from .algorithms import ALGORITHMS
@@ -23,6 +24,7 @@ from .population import Population
 __all__ = ["DifferentialEvolutionWrapper"]
 
 
+@with_run_keywords
 class DifferentialEvolutionWrapper(GlobalOptimizer):
     """``scipy.optimize.differential_evolution``: a population that mixes and selects.
 
@@ -36,7 +38,7 @@ class DifferentialEvolutionWrapper(GlobalOptimizer):
             ``callback(intermediate_result)`` or ``callback(x, convergence)`` and the other
             keywords of :func:`scipy.optimize.differential_evolution`; ``polish`` is True, False
             or a callable ``polish(fun, x0, bounds=, constraints=)``.
-        run_keywords: see :class:`~pytorch_minimize.settings.Settings`.
+        {run_keywords}
 
     Raises:
         ValueError, TypeError: arguments that are not understood, with those that are.

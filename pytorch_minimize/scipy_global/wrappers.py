@@ -12,6 +12,7 @@ from ..run.optimizer import Run
 from ..scipy_minimize.arguments import Arguments
 from ..scipy_minimize.function import ScipyFunction
 from ..settings import RunKeywords
+from ..signatures import with_run_keywords
 from .algorithms import ALGORITHMS
 from .optimizer import GlobalOptimizer
 
@@ -24,6 +25,7 @@ __all__ = [
 ]
 
 
+@with_run_keywords
 class BasinHoppingWrapper(GlobalOptimizer):
     """``scipy.optimize.basinhopping``: local searches from randomly displaced solutions.
 
@@ -33,7 +35,7 @@ class BasinHoppingWrapper(GlobalOptimizer):
             default.
         basinhopping_kwargs: ``niter``, ``T``, ``stepsize``, ``rng``, ``callback(x, f, accept)``
             and the other keywords of :func:`scipy.optimize.basinhopping`.
-        run_keywords: see :class:`~pytorch_minimize.settings.Settings`.
+        {run_keywords}
 
     Raises:
         ValueError, TypeError: arguments that are not understood, with those that are.
@@ -60,6 +62,7 @@ class BasinHoppingWrapper(GlobalOptimizer):
         super().__init__(params, basinhopping_kwargs, run_keywords, minimizer_args)
 
 
+@with_run_keywords
 class SHGOWrapper(GlobalOptimizer):
     """``scipy.optimize.shgo``: local searches from the promising points of a sampled complex.
 
@@ -73,7 +76,7 @@ class SHGOWrapper(GlobalOptimizer):
         shgo_kwargs: ``bounds`` (finite), ``n``, ``iters``, ``sampling_method``, ``constraints``,
             ``options``, ``callback(x)`` after each local iteration; see
             :func:`scipy.optimize.shgo`.
-        run_keywords: see :class:`~pytorch_minimize.settings.Settings`.
+        {run_keywords}
 
     Raises:
         ValueError, TypeError: arguments that are not understood, with those that are.
@@ -102,6 +105,7 @@ class SHGOWrapper(GlobalOptimizer):
         super().__init__(params, shgo_kwargs, run_keywords, minimizer_args)
 
 
+@with_run_keywords
 class DualAnnealingWrapper(GlobalOptimizer):
     """``scipy.optimize.dual_annealing``: annealing, with local searches where it improves.
 
@@ -116,7 +120,7 @@ class DualAnnealingWrapper(GlobalOptimizer):
         da_kwargs: ``bounds`` (finite), ``maxiter``, ``maxfun``, ``initial_temp``, ``rng``,
             ``callback(x, f, context)`` and the other keywords of
             :func:`scipy.optimize.dual_annealing`, and ``polish``.
-        run_keywords: see :class:`~pytorch_minimize.settings.Settings`.
+        {run_keywords}
 
     Raises:
         ValueError, TypeError: arguments that are not understood, with those that are.
@@ -145,6 +149,7 @@ class DualAnnealingWrapper(GlobalOptimizer):
         super().__init__(params, da_kwargs, run_keywords, minimizer_args)
 
 
+@with_run_keywords
 class DirectWrapper(GlobalOptimizer):
     """``scipy.optimize.direct``: boxes divided where the loss may be low; no randomness.
 
@@ -152,7 +157,7 @@ class DirectWrapper(GlobalOptimizer):
         params: as for :class:`MinimizeWrapper`; their values do not matter, only the bounds do.
         direct_kwargs: ``bounds`` (finite), ``maxfun``, ``maxiter``, ``locally_biased``,
             ``len_tol``, ``callback(x)`` and the other keywords of :func:`scipy.optimize.direct`.
-        run_keywords: see :class:`~pytorch_minimize.settings.Settings`.
+        {run_keywords}
 
     Raises:
         ValueError, TypeError: arguments that are not understood, with those that are.
@@ -178,6 +183,7 @@ class DirectWrapper(GlobalOptimizer):
         super().__init__(params, direct_kwargs, run_keywords)
 
 
+@with_run_keywords
 class BruteWrapper(GlobalOptimizer):
     """``scipy.optimize.brute``: every point of a grid, then a downhill search from the best.
 
@@ -187,7 +193,7 @@ class BruteWrapper(GlobalOptimizer):
             pair for each variable; ``Ns`` points along each; ``finish``, None for the best grid
             point. By default it is Nelder-Mead, inside the bounds if ``bounds`` states them and
             free as in :func:`scipy.optimize.brute` if ``ranges`` does.
-        run_keywords: see :class:`~pytorch_minimize.settings.Settings`.
+        {run_keywords}
 
     Attributes:
         res: with ``grid`` and ``grid_values`` besides.

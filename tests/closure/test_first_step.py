@@ -274,7 +274,7 @@ def test_those_of_our_own_steps_are_ours() -> None:
 
 def test_a_replayed_graph_may_fill_them() -> None:
     instance = rosenbrock()
-    optimizer = MinimizeWrapper(instance.params, {"method": "BFGS"})
+    optimizer = MinimizeWrapper(instance.params, {"method": "BFGS"}, captured_graph=True)
     replayed = Replayed(instance)
     for param in instance.params:
         assert param.grad is not None

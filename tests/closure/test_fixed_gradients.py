@@ -20,13 +20,17 @@ from pytorch_minimize.optim import MinimizeWrapper
 from pytorch_minimize.run import optimizer as optimizer_module
 
 
+def captured(params: list[nn.Parameter], method: str, **given: Any) -> MinimizeWrapper:
+    return MinimizeWrapper(params, arguments(method) | given, captured_graph=True)
+
+
 @pytest.mark.parametrize("spent", [False, True])
 @pytest.mark.parametrize("adds", [False, True])
 @pytest.mark.parametrize("method", ["BFGS", "SLSQP"])
 def test_the_path_is_that_of_a_plain_closure(method: str, adds: bool, spent: bool) -> None:
     ours, plain = rosenbrock(), rosenbrock()
     replayed = Replayed(ours, adds=adds, spent=spent)
-    optimizer = MinimizeWrapper(ours.params, arguments(method))
+    optimizer = captured(ours.params, method)
     expected = MinimizeWrapper(plain.params, arguments(method))
     for _ in range(2):
         optimizer.step(replayed)
@@ -37,36 +41,38 @@ def test_the_path_is_that_of_a_plain_closure(method: str, adds: bool, spent: boo
         replayed.assert_in_place()
 
 
-def test_one_run_more_shows_it() -> None:
+def test_no_run_is_spent_on_it() -> None:
     replayed = Replayed(himmelblau())
-    optimizer = MinimizeWrapper(replayed.instance.params, {"method": "BFGS"})
+    optimizer = captured(replayed.instance.params, "BFGS")
     optimizer.step(replayed)
-    assert replayed.runs == optimizer.res.nfev + 1
+    assert replayed.runs == optimizer.res.nfev
 
 
 def test_as_a_device_does_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(optimizer_module, "make_bridge", emulated(0))
     replayed = Replayed(himmelblau(), spent=True)
-    optimizer = MinimizeWrapper(replayed.instance.params, {"method": "L-BFGS-B"})
+    optimizer = captured(replayed.instance.params, "L-BFGS-B")
     optimizer.step(replayed)
     assert optimizer.res.fun == pytest.approx(0.0, abs=1e-8)
     replayed.assert_in_place()
 
 
 def test_a_start_at_the_minimum() -> None:
-    """A gradient of zeros is told from one that nobody wrote."""
+    """A gradient of zeros cannot be told from one that nobody wrote, which is said once."""
     x = nn.Parameter(torch.zeros(3, dtype=torch.float64))
     replayed = Replayed(Instance([x], lambda params: params[0].square().sum()))
-    optimizer = MinimizeWrapper([x], {"method": "BFGS"})
-    optimizer.step(replayed)
+    optimizer = captured([x], "BFGS")
+    with pytest.warns(RuntimeWarning, match="left zeros in .grad. Unless the start is a station"):
+        optimizer.step(replayed)
     assert optimizer.res.nit == 0
+    optimizer.step(replayed)
     replayed.assert_in_place()
 
 
 def test_some_parameters_have_no_gradient() -> None:
     x, unused = (nn.Parameter(torch.ones(2, dtype=torch.float64)) for _ in range(2))
     replayed = Replayed(Instance([x], lambda params: params[0].square().sum()))
-    optimizer = MinimizeWrapper([unused, x], {"method": "BFGS"})
+    optimizer = captured([unused, x], "BFGS")
     optimizer.step(replayed)
     assert optimizer.res.x.tolist() == [1.0, 1.0, 0.0, 0.0]
     replayed.assert_in_place()
@@ -75,11 +81,11 @@ def test_some_parameters_have_no_gradient() -> None:
 def test_complex_parameters() -> None:
     z = nn.Parameter(torch.tensor([1 + 2j], dtype=torch.complex128))
     replayed = Replayed(Instance([z], lambda params: (params[0] - 1j).abs().square().sum()))
-    MinimizeWrapper([z], {"method": "BFGS"}).step(replayed)
+    captured([z], "BFGS").step(replayed)
     np.testing.assert_allclose(z.detach().numpy(), [1j], atol=1e-8)
 
 
-def test_a_gradient_free_method_needs_none() -> None:
+def test_a_gradient_free_method_needs_no_word_of_it() -> None:
     replayed = Replayed(himmelblau())
     optimizer = MinimizeWrapper(replayed.instance.params, {"method": GRADIENT_FREE[0]})
     optimizer.step(replayed)
@@ -93,61 +99,81 @@ CLOSURES: dict[str, Callable[[Tensor], Any]] = {
 
 
 @pytest.mark.parametrize("kind", CLOSURES)
-def test_old_gradients_that_nobody_fills_are_not_taken(kind: str) -> None:
+@pytest.mark.parametrize("had_grads", [False, True])
+def test_without_the_word_old_gradients_are_not_taken(had_grads: bool, kind: str) -> None:
     x = nn.Parameter(torch.ones(3, dtype=torch.float64))
-    x.grad = torch.full_like(x, 2.0)
+    x.grad = torch.full_like(x, 2.0) if had_grads else None
     optimizer = MinimizeWrapper([x], {"method": "BFGS"})
-    with pytest.raises(RuntimeError, match=r"called no backward.*tensors that the graph fills"):
+    with pytest.raises(RuntimeError, match="called no backward") as raised:
         optimizer.step(lambda: CLOSURES[kind](x))
+    assert ("captured_graph=True" in str(raised.value)) is had_grads
     assert x.grad is None
     assert x.tolist() == [1.0, 1.0, 1.0]
 
 
-@pytest.mark.parametrize("spent", [False, True])
-def test_a_graph_whose_gradients_are_gone_says_so(spent: bool) -> None:
-    replayed = Replayed(himmelblau(), spent=spent)
+@pytest.mark.parametrize("kind", CLOSURES)
+def test_with_the_word_gradients_that_nobody_fills_are_told(kind: str) -> None:
+    x = nn.Parameter(torch.ones(3, dtype=torch.float64))
+    x.grad = torch.full_like(x, 2.0)
+    with pytest.warns(RuntimeWarning, match="or replays no graph; then leave captured_graph out"):
+        captured([x], "BFGS").step(lambda: CLOSURES[kind](x))
+
+
+SPOILT: dict[str, Callable[[nn.Parameter], Tensor | None]] = {
+    "none": lambda param: None,
+    "sparse": lambda param: torch.zeros_like(param).to_sparse(),
+    "requires grad": lambda param: torch.zeros_like(param, requires_grad=True),
+}
+
+
+@pytest.mark.parametrize("kind", SPOILT)
+def test_gradients_that_no_graph_fills_are_refused_before_anything_runs(kind: str) -> None:
+    replayed = Replayed(himmelblau())
     for param in replayed.instance.params:
-        param.grad = None
-    optimizer = MinimizeWrapper(replayed.instance.params, {"method": "BFGS"})
-    with pytest.raises(RuntimeError, match="be the tensors that the graph fills"):
-        optimizer.step(replayed)
+        param.grad = SPOILT[kind](param)
+    groups = [{"params": replayed.instance.params, "bounds": (50.0, 60.0)}]
+    optimizer = MinimizeWrapper(groups, {"method": "L-BFGS-B"}, captured_graph=True)
+    before = replayed.instance.x
+    for call in (optimizer.step, optimizer.hessian):
+        with pytest.raises(RuntimeError, match="the tensors that the graph fills in"):
+            call(replayed)
+    assert replayed.runs == 0
+    assert np.array_equal(replayed.instance.x, before)
 
 
 @pytest.mark.parametrize("spent", [False, True])
 def test_there_is_no_curvature_in_a_replay(spent: bool) -> None:
     replayed = Replayed(himmelblau(), spent=spent)
-    optimizer = MinimizeWrapper(replayed.instance.params, {"method": "Newton-CG"})
-    with pytest.raises(RuntimeError, match="replays a captured graph, use a method without Hess"):
-        optimizer.step(replayed)
-    by_differences = {"method": "Newton-CG", "hess": "2-point"}
+    optimizer = captured(replayed.instance.params, "Newton-CG")
+    for call in (optimizer.step, optimizer.hessian):
+        with pytest.raises(RuntimeError, match="graph has no curvature: use a method without Hes"):
+            call(replayed)
+        replayed.assert_in_place()
     other = Replayed(himmelblau(), spent=spent)
-    optimizer = MinimizeWrapper(other.instance.params, by_differences)
+    optimizer = captured(other.instance.params, "Newton-CG", hess="2-point")
     optimizer.step(other)
     assert optimizer.res.fun == pytest.approx(0.0, abs=1e-8)
 
 
-def test_other_errors_of_backward_are_not_tried_again() -> None:
-    class Fails(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx: Any, x: Tensor) -> Tensor:
-            return x.sum()
-
-        @staticmethod
-        def backward(ctx: Any, *grads: Any) -> Any:
-            raise RuntimeError("no room")
-
-    x = nn.Parameter(torch.ones(3))
-    x.grad = torch.ones(3)
-    runs = 0
+@pytest.mark.parametrize("zeroes", [False, True])
+def test_a_closure_that_is_no_replay_may_say_that_it_is(zeroes: bool) -> None:
+    """Its backward() adds to the zeros, or makes gradients of its own."""
+    ours, plain = rosenbrock(), rosenbrock()
+    for param in ours.params:
+        param.grad = torch.ones_like(param)
+    optimizer = captured(ours.params, "BFGS")
 
     def closure() -> Tensor:
-        nonlocal runs
-        runs += 1
-        return Fails.apply(x)
+        if zeroes:
+            optimizer.zero_grad()
+        loss = ours.loss(ours.params)
+        loss.backward()
+        return loss
 
-    with pytest.raises(RuntimeError, match="no room"):
-        MinimizeWrapper([x], {"method": "BFGS"}).step(closure)
-    assert runs == 1
+    optimizer.step(closure)
+    expected = MinimizeWrapper(plain.params, {"method": "BFGS"})
+    expected.step(plain.closure(1))
+    assert np.array_equal(optimizer.res.x, expected.res.x)
 
 
 def test_a_closure_with_gradients_of_its_own_leaves_those_of_before_alone() -> None:

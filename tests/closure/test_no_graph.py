@@ -144,8 +144,6 @@ def test_a_finite_loss_still_needs_one() -> None:
 
 
 def test_a_replayed_graph_may_begin_with_one() -> None:
-    """That it fills the gradients is then seen later."""
-
     class Spoilt(Replayed):
         def __call__(self) -> Tensor:
             loss = super().__call__()
@@ -160,7 +158,8 @@ def test_a_replayed_graph_may_begin_with_one() -> None:
         return OptimizeResult(x=x, fun=fun(x), success=True)
 
     replayed, twin = Spoilt(rosenbrock()), rosenbrock()
-    optimizer = MinimizeWrapper(replayed.instance.params, {"method": solver, "jac": True})
+    arguments = {"method": solver, "jac": True}
+    optimizer = MinimizeWrapper(replayed.instance.params, arguments, captured_graph=True)
     optimizer.step(replayed)
     assert optimizer.res.nonfinite == 1
     replayed.assert_in_place()

@@ -158,7 +158,9 @@ def test_a_replayed_graph_is_checked() -> None:
                 grad.mul_(2)
             return loss
 
-        optimizer = MinimizeWrapper([x], {"method": "BFGS"}, check_closure=True)
+        optimizer = MinimizeWrapper(
+            [x], {"method": "BFGS"}, check_closure=True, captured_graph=True
+        )
         if wrong:
             with pytest.raises(RuntimeError, match="2 times that of the loss"):
                 optimizer.step(closure)

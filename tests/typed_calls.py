@@ -1,0 +1,33 @@
+"""What type checkers know of the keywords of every optimizer: mypy reads this file, nobody runs it.
+
+A wrong call that they took would be an ignore without an error, which is one of mypy's.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from typing_extensions import assert_type
+
+from pytorch_minimize.optim import DirectWrapper, MinimizeWrapper
+from pytorch_minimize.settings import RunKeywords, Settings
+
+
+def right(params: list[torch.nn.Parameter], args: dict[str, Any]) -> None:
+    MinimizeWrapper(params, args, timeout=60, curvature="replay", checkpoint=("run.pt", 30.0))
+    MinimizeWrapper(params, recover=ValueError, lr=torch.tensor(1.0), captured_graph=True)
+    DirectWrapper(params, args, max_evaluations=100, recover=(ValueError, OSError))
+
+
+def wrong(params: list[torch.nn.Parameter], args: dict[str, Any]) -> None:
+    MinimizeWrapper(params, args, timeout="60")  # type: ignore[arg-type]
+    MinimizeWrapper(params, args, time_out=60)  # type: ignore[call-arg]
+    MinimizeWrapper(params, args, curvature="hess")  # type: ignore[arg-type]
+    DirectWrapper(params, args, max_evaluations=1.5)  # type: ignore[arg-type]
+    DirectWrapper(params, args, checkpoint="run.pt")  # type: ignore[arg-type]
+
+
+def types_are_those_of_the_settings(keywords: RunKeywords) -> None:
+    settings = Settings(**keywords)
+    assert_type(settings.timeout, float | None)
