@@ -34,9 +34,6 @@ class Space(Protocol[V]):
     def copy(self, v: V) -> V:
         """A vector of its own memory."""
 
-    def locked(self, v: V) -> V:
-        """v, never to be written again (Note [points stay]); a copy if it is a part of another."""
-
     def has_nan(self, v: V) -> bool:
         """Whether one element is NaN."""
 
@@ -61,12 +58,6 @@ class _Arrays:
     def copy(self, v: Array) -> Array:
         return v.copy()
 
-    def locked(self, v: Array) -> Array:
-        if v.base is not None:
-            return v.copy()
-        v.flags.writeable = False  # a solver that breaks the promise hears of it
-        return v
-
     def has_nan(self, v: Array) -> bool:
         return bool(np.isnan(v).any())
 
@@ -86,9 +77,6 @@ class _Tensors:
 
     def copy(self, v: Tensor) -> Tensor:
         return v.clone()
-
-    def locked(self, v: Tensor) -> Tensor:
-        return v  # nothing holds a tensor to that
 
     def has_nan(self, v: Tensor) -> bool:
         return bool(v.isnan().any())

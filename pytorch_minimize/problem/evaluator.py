@@ -53,8 +53,8 @@ class Evaluator(Generic[V]):
         profile: where counts go.
         gradient: whether gradients are computed with the values; :meth:`with_gradients` says so
             for a while.
-        keeps_points: each x that is to be evaluated is a copy made for that, as scipy's methods
-            that use gradients make one. It is then kept as it is, and not copied again.
+        keeps_points: who asks for an evaluation never writes into that x again. It is then kept
+            as it is, and not copied.
 
     Attributes (for reading):
         x: the point that the parameters hold. Note [points stay].
@@ -78,7 +78,7 @@ class Evaluator(Generic[V]):
         self.has_gradient = gradient
         self.evaluations = 0
         self._runner = runner
-        self._keeps_points = keeps_points
+        self.keeps_points = keeps_points
         self._listeners: list[Callable[[], None]] = []
         self._same = space.same
         self.x = bridge.flatten_params()
@@ -114,7 +114,7 @@ class Evaluator(Generic[V]):
         if permit is not None:
             permit()
         if not is_here:
-            self._move(self._kept(x))
+            self._move(x if self.keeps_points else self.space.copy(x))
         self.evaluations += 1
         loss: Loss = self.guard.run("closure", "closure", self._run)
         self.here = found = self._read(loss)
@@ -193,12 +193,6 @@ class Evaluator(Generic[V]):
 
     def _run(self) -> Loss:
         return self._runner.value_and_gradient() if self.has_gradient else self._runner.value()
-
-    def _kept(self, x: V) -> V:
-        """x, for good; a copy where the solver may write into its own."""
-        if not self._keeps_points:
-            return self.space.copy(x)
-        return self.space.locked(x)
 
     def _move(self, x: V) -> None:
         self._leave()

@@ -98,7 +98,8 @@ def ended(
         "constr_violation": objective.violation_at(x),
     }
     res |= {name: known[name] for name in fields if known.get(name) is not None}
-    res |= {"x": x.copy(), "fun": found.value, "nit": nit, "nfev": objective.evaluations}
+    x = objective.evaluator.space.copy(x)
+    res |= {"x": x, "fun": found.value, "nit": nit, "nfev": objective.evaluations}
     ending.mark(res)
     return res
 

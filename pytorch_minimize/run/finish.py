@@ -11,6 +11,7 @@ from scipy.optimize import OptimizeResult
 from torch import Tensor
 
 from ..bridge.interface import V
+from ..bridge.space import TENSORS
 from ..problem.evaluator import Evaluation
 from ..problem.objective import Objective, Where
 from ..row import Habits
@@ -50,6 +51,9 @@ def finish(objective: Objective[V], res: OptimizeResult, x0: V, plan: Plan) -> O
         res.hess_shifts = evaluator.profile.counts.get("shift", 0)
     if res.get("success") and evaluator.space.same(x, x0) and not plan.constrained:
         _warn_if_steep(objective, res, plan)
+    for name, value in res.items():
+        if isinstance(value, Tensor):
+            res[name] = TENSORS.to_host(value)
     return res
 
 

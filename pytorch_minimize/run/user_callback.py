@@ -11,6 +11,7 @@ from scipy.optimize import OptimizeResult
 
 from ..record.profile import Profile
 from ..row import Habits
+from ..typing import Array
 
 __all__ = ["UserCallback", "adapt_callback"]
 
@@ -18,7 +19,7 @@ UserCallback = Callable[..., Any]
 
 
 def adapt_callback(
-    user: UserCallback | None, habits: Habits, profile: Profile
+    user: UserCallback | None, habits: Habits, profile: Profile, to_host: Callable[[Any], Array]
 ) -> Callable[[OptimizeResult], bool] | None:
     """The user's callback as one that takes a result, and says whether the run is to end.
 
@@ -30,6 +31,7 @@ def adapt_callback(
         user: the user's; None for none.
         habits: of the solver: what it tells the older form, and whether True ends it.
         profile: the time of the user's code is the closure's.
+        to_host: a vector as an array, of which the user gets a copy.
     """
     if user is None:
         return None
@@ -37,7 +39,7 @@ def adapt_callback(
     told, true_ends = habits.told, habits.true_ends
 
     def ask(result: OptimizeResult) -> bool:
-        given = OptimizeResult({**result, "x": result["x"].copy()})
+        given = OptimizeResult({**result, "x": np.array(to_host(result["x"]))})
         profile.begin("closure")
         try:
             if wants_result:

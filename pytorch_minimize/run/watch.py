@@ -57,7 +57,9 @@ class Watch(Generic[V]):
         self._checkpoint = checkpoint
         self._habits = plan.habits
         self._evaluator = objective.evaluator
-        self._ask_user = adapt_callback(plan.callback, plan.habits, self._evaluator.profile)
+        self._ask_user = adapt_callback(
+            plan.callback, plan.habits, self._evaluator.profile, self._evaluator.space.to_host
+        )
         self._start = perf_counter()
         self._last_grad_norm = math.nan
         self._bar = tqdm(unit="it", dynamic_ncols=True) if settings.progress else None

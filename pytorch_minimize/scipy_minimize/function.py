@@ -28,6 +28,14 @@ def _is_vector(x: object) -> bool:
     return type(x) is np.ndarray and x.ndim == 1 and x.dtype is _FLOAT64
 
 
+def _locked(x: Array) -> Array:
+    """A copy that scipy made for this call, and will not write into (Note [points stay])."""
+    if x.base is not None:
+        return x.copy()
+    x.flags.writeable = False  # a solver that breaks the promise hears of it
+    return x
+
+
 _FLOAT64 = np.dtype(np.float64)
 
 # Told to a solver whose every evaluation so far was not finite: larger than any loss to come.
@@ -83,6 +91,7 @@ class ScipyFunction:
         self._evaluator = objective.evaluator
         self._profile = objective.evaluator.profile
         self._permit = self.permit if watch.looks else None
+        self._locks = objective.evaluator.keeps_points
         self._told: tuple[Evaluation[Array], float, Array | None] | None = None
         self.answers: set[float] = set()
 
@@ -168,7 +177,10 @@ class ScipyFunction:
 
     def _evaluate(self, x: Array, what: str) -> Evaluation[Array]:
         self._profile.begin("bridge", what)
-        found = self.objective.evaluate(x if _is_vector(x) else as_vector(x), self._permit)
+        x = x if _is_vector(x) else as_vector(x)
+        if self._locks:
+            x = _locked(x)
+        found = self.objective.evaluate(x, self._permit)
         if not found.finite and np.isnan(found.x).any():
             # No answer brings a solver back whose own arithmetic gave NaN. trust-krylov does where
             # the gradient's norm is below 1.4e-8, and would go on to maxiter.

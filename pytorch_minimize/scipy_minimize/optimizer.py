@@ -85,7 +85,7 @@ class MinimizeOptimizer(ScipyOptimizer):
         return None if self._arguments.row.habits.as_given else given
 
     def _make_evaluator(self, runner: ClosureRunner) -> Evaluator[Array]:
-        row = self._arguments.row
+        row = self._arguments.row  # scipy's methods that use gradients hand over copies of x
         keeps_points = row.gradient and not row.habits.as_given
         return self._evaluator(runner, self._arguments.asks, keeps_points=keeps_points)
 
