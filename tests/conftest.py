@@ -16,7 +16,8 @@ import torch
 from emulated import EMULATED
 from hypothesis import HealthCheck, settings
 
-from pytorch_minimize import _C
+from pytorch_minimize.bridge.make import native_bridge
+from pytorch_minimize.bridge.parameters import checked
 from pytorch_minimize.bridge.python import PythonBridge
 
 # roundings.py runs the tests of paths with more than one.
@@ -26,7 +27,10 @@ THREADS = int(os.environ.get("TESTS_TORCH_THREADS", "1"))
 # may be another build than the one in this folder.
 sys.path.append(str(Path(__file__).parents[1]))
 
-BRIDGES = {"native": _C.ParameterBridge, "python": PythonBridge} | EMULATED
+BRIDGES = {
+    "native": native_bridge,
+    "python": lambda params: PythonBridge(checked(params)),
+} | EMULATED
 
 settings.register_profile(
     "fixed",

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pytorch_minimize import _C
 from pytorch_minimize.bridge.interface import Bridge
+from pytorch_minimize.bridge.parameters import checked
 
 
 def testing() -> Any:
@@ -26,7 +27,8 @@ def emulated(*lanes: int) -> Callable[[Iterable[Tensor]], Bridge]:
     """Makes bridges whose tensors are in turn on these devices, on the host where negative."""
 
     def make(params: Iterable[Tensor]) -> Bridge:
-        bridge: Bridge = _C.ParameterBridge._with_kernels(params, testing().emulated_kernels, lanes)
+        kernels = testing().emulated_kernels
+        bridge: Bridge = _C.ParameterBridge._with_kernels(checked(params), kernels, lanes)
         return bridge
 
     return make

@@ -12,6 +12,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from pytorch_minimize import _C
+from pytorch_minimize.bridge.make import native_bridge
 from pytorch_minimize.rebuild import how_to_rebuild
 
 CUDA = _C.build_info()["cuda"]
@@ -77,11 +78,12 @@ def test_a_missing_build_is_refused() -> None:
 def test_a_build_without_cuda_refuses_its_tensors() -> None:
     with FakeTensorMode():
         param = torch.ones(2, device="cuda")
-    message = "tensor without ordinary memory"
+    make, message = native_bridge, "tensor without ordinary memory"
     if CUDA is None:
+        make = _C.ParameterBridge
         message = "parameter 1 is on cuda:0, but the C.. extension was built without CUDA. Rebuild"
     with pytest.raises((RuntimeError, ValueError), match=message) as raised:
-        _C.ParameterBridge([torch.ones(2), param])
+        make([torch.ones(2), param])
     assert CUDA is not None or str(raised.value).endswith(REBUILD)
 
 

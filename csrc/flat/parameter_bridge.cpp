@@ -8,7 +8,7 @@
 #include <c10/util/Exception.h>
 
 #include <algorithm>
-#include <unordered_set>
+#include <utility>
 
 namespace minimize {
 namespace {
@@ -24,22 +24,14 @@ std::optional<LaneKey> lane_of_device(size_t, const at::Tensor& param) {
   return kernels == nullptr ? std::nullopt : std::optional<LaneKey>({param.device(), kernels});
 }
 
-ParameterBridge::ParameterBridge(const std::vector<at::Tensor>& params, const FindLane& find_lane) {
-  TORCH_CHECK_VALUE(!params.empty(), "expected at least one parameter, got an empty list.");
-  std::unordered_set<const c10::TensorImpl*> seen;
-  for (const auto& param : params) {
-    if (!seen.insert(param.unsafeGetTensorImpl()).second) {
-      continue;
-    }
-    check_is_built_for(params_.size(), param);
-    check_can_be_variable(params_.size(), param);
-    specs_.emplace_back(param);
-    check_unchanged(params_.size(), param, specs_.back());
-    params_.push_back(param);
-    numel_ += specs_.back().reals;
-  }
-  check_no_overlap(params_);
+ParameterBridge::ParameterBridge(std::vector<at::Tensor> params, const FindLane& find_lane)
+    : params_(std::move(params)) {
+  TORCH_INTERNAL_ASSERT(!params_.empty());
   for (size_t i = 0; i < params_.size(); ++i) {
+    check_is_built_for(i, params_[i]);
+    specs_.emplace_back(params_[i]);
+    check_unchanged(i, params_[i], specs_[i]);
+    numel_ += specs_[i].reals;
     const auto key = find_lane(i, params_[i]);
     lane_of_.push_back(key ? &lane(*key) : nullptr);
     if (key) {
@@ -146,7 +138,7 @@ FlatPass ParameterBridge::writing_grads() const {
   }
   // A gradient expanded over itself, or shared by two parameters, has no room for
   // the values of all.
-  const bool distinct = !find_overlap(kept);
+  const bool distinct = are_apart(kept);
   FlatPass pass(numel_, params_.size());
   const at::NoGradGuard no_grad;
   for (size_t i = 0; i < params_.size(); ++i) {

@@ -30,15 +30,16 @@ using FindLane = std::function<std::optional<LaneKey>(size_t i, const at::Tensor
 /// One lane for each device that this build has kernels for.
 std::optional<LaneKey> lane_of_device(size_t i, const at::Tensor& param);
 
-/// Parameters as one flat float64 vector: their distinct tensors in the order
-/// given, each in row-major order, a complex element as two reals.
+/// Parameters as one flat float64 vector: their tensors in the order given, each
+/// in row-major order, a complex element as two reals.
 ///
 /// Every method checks all of its tensors before it reads or writes the first.
 class ParameterBridge {
  public:
-  /// Throws TypeError, ValueError or RuntimeError for parameters that cannot be variables.
+  /// Of distinct variables: params that are plain, or were looked at. Throws RuntimeError for
+  /// memory that was freed, or a device that this build has no kernels for.
   explicit ParameterBridge(
-      const std::vector<at::Tensor>& params, const FindLane& find_lane = lane_of_device);
+      std::vector<at::Tensor> params, const FindLane& find_lane = lane_of_device);
 
   /// Reals in the flat vector.
   int64_t numel() const {

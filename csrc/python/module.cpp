@@ -2,6 +2,7 @@
 #include "python/guard.h"
 #include "python/py_bridge.h"
 #include "python/thread_limit.h"
+#include "tensor/checks.h"
 
 #include <c10/util/Exception.h>
 #include <torch/csrc/Exceptions.h>
@@ -20,8 +21,9 @@ namespace {
 
 constexpr auto kArrayBridgeDoc = R"(Parameters as one flat float64 vector, a numpy array.
 
-The vector holds the distinct tensors in the order given, each in row-major
-order; a complex element is two reals. Parameters are written in place.)";
+The vector holds the tensors in the order given, each in row-major order; a complex
+element is two reals. Parameters are written in place, and are trusted to be distinct
+variables.)";
 
 constexpr auto kTensorBridgeDoc = R"(A ParameterBridge whose flat vectors are tensors.
 
@@ -210,6 +212,9 @@ PYBIND11_MODULE(_C, m) {
   bind_hessian<Arrays>(m, "HessianOperator");
   bind_hessian<Tensors>(m, "TensorHessianOperator");
 
+  m.def(
+      "are_plain", [](const py::iterable& params) { return are_plain(to_tensors(params, false)); },
+      py::arg("params"), "Whether it is plain that these are distinct variables.");
   m.def(
       "same_values", py::overload_cast<py::handle, py::handle>(same_values), py::arg("a"),
       py::arg("b"), "Whether two float64 vectors have the same length and the same bits.");

@@ -4,12 +4,11 @@
 
 #include <c10/util/Exception.h>
 
+#include <algorithm>
 #include <string>
 
 namespace minimize {
 namespace {
-
-constexpr auto kDtypes = "float16, bfloat16, float32, float64, complex64 or complex128";
 
 /// Tensors whose elements are not in memory of their own.
 constexpr c10::DispatchKeySet kElsewhere(
@@ -67,7 +66,9 @@ Spec::Spec(const at::Tensor& param)
     : sizes(param.sizes().begin(), param.sizes().end()),
       device(param.device()),
       dtype(param.dtype()),
-      reals(param.numel() * (param.is_complex() ? 2 : 1)) {}
+      reals(param.numel() * (param.is_complex() ? 2 : 1)) {
+  TORCH_INTERNAL_ASSERT(is_supported(param.scalar_type()));
+}
 
 bool Spec::is_met_by(const c10::TensorImpl& tensor) const {
   return tensor.dtype() == dtype && tensor.device() == device && is_plain(tensor) &&
@@ -80,39 +81,14 @@ bool is_readable_scalar(const c10::TensorImpl& tensor) {
          !c10::isComplexType(dtype) && has_memory(tensor);
 }
 
-void check_can_be_variable(size_t i, const at::Tensor& param) {
-  TORCH_CHECK_TYPE(
-      is_supported(param.scalar_type()), "parameter ", i, " has dtype ", name(param.dtype()),
-      "; expected ", kDtypes, ". Leave it out of the list, or convert it.");
-  TORCH_CHECK_VALUE(
-      !param.is_meta(), "parameter ", i,
-      " is on the meta device and has no values; materialise it first.");
-  TORCH_CHECK_VALUE(
-      param.layout() == c10::kStrided && !param.is_nested(), "parameter ", i,
-      " is not strided; expected a dense tensor (see Tensor.to_dense).");
-  TORCH_CHECK_VALUE(
-      is_plain(*param.unsafeGetTensorImpl()) && !param.is_inference(), "parameter ", i,
-      " is a tensor without ordinary memory of its own (a tensor subclass such as "
-      "DTensor, an inference tensor, or inside a function transform); expected a plain tensor.");
-  TORCH_CHECK_VALUE(
-      param.is_leaf(), "parameter ", i,
-      " is not a leaf tensor; pass the tensor it was computed from, or its detach().");
-}
-
-void check_no_overlap(at::TensorList params) {
-  const auto pair = find_overlap(params);
-  if (!pair) {
-    return;
-  }
-  const auto [i, j] = *pair;
-  TORCH_CHECK_VALUE(
-      i != j, "parameter ", i, " of shape ", params[i].sizes(), " and strides ",
-      params[i].strides(),
-      " overlaps itself in memory; pass a tensor whose elements are distinct (see Tensor.clone).");
-  TORCH_CHECK_VALUE(
-      false, "parameters ", i, " and ", j,
-      " overlap in memory, so that they are not independent variables; "
-      "pass only one of them, or the tensor that both are views of.");
+bool are_plain(at::TensorList params) {
+  const auto can_be_variable = [](const at::Tensor& param) {
+    // An empty tensor might be there twice, which nothing but its identity would tell.
+    return is_supported(param.scalar_type()) && is_plain(*param.unsafeGetTensorImpl()) &&
+           param.numel() > 0 && !param.is_meta() && !param.is_inference() && param.is_leaf();
+  };
+  return !params.empty() && std::all_of(params.begin(), params.end(), can_be_variable) &&
+         are_apart(params);
 }
 
 void check_unchanged(size_t i, const at::Tensor& param, const Spec& spec) {

@@ -25,11 +25,9 @@ struct Spec {
 /// Whether the tensor is one real number in plain memory, of a parameter's dtype.
 bool is_readable_scalar(const c10::TensorImpl& tensor);
 
-/// Refuses, with a TypeError ValueError or RuntimeError, the i-th parameter for what it is.
-void check_can_be_variable(size_t i, const at::Tensor& param);
-
-/// Refuses parameters that share memory, or overlap themselves.
-void check_no_overlap(at::TensorList params);
+/// Whether it is plain that these are distinct variables. Where it is not, the parameters have to
+/// be looked at closely, which is done, and worded, in Python alone.
+bool are_plain(at::TensorList params);
 
 /// Refuses the i-th parameter if it is no longer what it was.
 void check_unchanged(size_t i, const at::Tensor& param, const Spec& spec);

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from torch import Tensor
-from torch.nn.parameter import is_lazy
 
 from ..extension import chosen_bridge, load_extension
 from .interface import Bridge
+from .parameters import checked
 from .python import PythonBridge, PythonTensorBridge
 
-__all__ = ["make_bridge", "tensor_bridge"]
+__all__ = ["make_bridge", "native_bridge", "tensor_bridge"]
 
 
 def make_bridge(params: Iterable[Tensor]) -> Bridge:
@@ -26,16 +26,13 @@ def make_bridge(params: Iterable[Tensor]) -> Bridge:
     """
     if isinstance(params, Tensor) or not isinstance(params, Iterable):
         raise TypeError(f"expected a list of tensors, got a single {type(params).__name__}.")
-    params = list(params)
-    for i, param in enumerate(params):
-        if is_lazy(param):
-            raise ValueError(
-                f"parameter {i} belongs to a lazy module and has no shape yet; "
-                "run the model once before making the optimizer."
-            )
-    if chosen_bridge() == "python":
-        return PythonBridge(params)
-    bridge: Bridge = load_extension().ParameterBridge(params)
+    return native_bridge(params) if chosen_bridge() == "native" else PythonBridge(checked(params))
+
+
+def native_bridge(params: Iterable[Tensor]) -> Bridge:
+    """The bridge in C++, which sees at once where nothing has to be looked at closely."""
+    native, params = load_extension(), list(params)
+    bridge: Bridge = native.ParameterBridge(params if native.are_plain(params) else checked(params))
     return bridge
 
 

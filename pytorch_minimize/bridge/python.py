@@ -12,17 +12,9 @@ import torch
 from torch import Tensor
 
 from ..typing import Array
-from .python_checks import (
-    check_can_be_variable,
-    check_fits,
-    check_is_tensor,
-    check_is_vector,
-    check_no_overlap,
-    check_unchanged,
-    check_vector,
-    find_overlap,
-    has_memory,
-)
+from .overlap import are_apart
+from .parameters import check_is_tensor, has_memory
+from .python_checks import check_fits, check_is_vector, check_unchanged, check_vector
 
 V = TypeVar("V")
 Rows = Any  # a V with one dimension more
@@ -33,6 +25,9 @@ class PythonFlat(Generic[V], ABC):
 
     Everything is done on float64 tensors of ``_place``, the device where vectors are; what they
     are to the caller, subclasses say.
+
+    Args:
+        params: checked, as by `pytorch_minimize.bridge.parameters.checked`.
     """
 
     _place: torch.device
@@ -50,16 +45,7 @@ class PythonFlat(Generic[V], ABC):
         """Whether all of a vector is."""
 
     def __init__(self, params: Iterable[Tensor]) -> None:
-        distinct: dict[int, Tensor] = {}
-        for position, param in enumerate(params):
-            check_is_tensor(param, position)
-            distinct.setdefault(id(param), param)
-        self._params = list(distinct.values())
-        if not self._params:
-            raise ValueError("expected at least one parameter, got an empty list.")
-        for i, param in enumerate(self._params):
-            check_can_be_variable(i, param)
-        check_no_overlap(self._params)
+        self._params = list(params)
         self._specs = [(p.shape, p.dtype, p.device) for p in self._params]
         self._reals = [p.numel() * (2 if p.is_complex() else 1) for p in self._params]
         self._numel = sum(self._reals)
@@ -112,7 +98,7 @@ class PythonFlat(Generic[V], ABC):
         flat = self._given(x)
         self._check_params()
         kept = [p.grad for p in self._params if _keeps_grad(p)]
-        distinct = find_overlap([grad for grad in kept if grad is not None]) is None
+        distinct = are_apart([grad for grad in kept if grad is not None])
         for param, value in zip(self._params, self._slices(flat), strict=True):
             if not (distinct and _keeps_grad(param)):
                 param.grad = torch.empty_like(param, requires_grad=False)

@@ -172,6 +172,23 @@ def test_load_grads_writes_in_place_where_that_is_right(bridge_class: type) -> N
     assert not any(p.grad.requires_grad for p in params)
 
 
+@pytest.mark.parametrize("interleaved", [False, True])
+def test_load_grads_writes_into_views_that_are_plainly_apart(
+    bridge_class: type, interleaved: bool
+) -> None:
+    buffer = torch.zeros(4, 2, 3)
+    views = list(buffer.unbind(1)) if interleaved else list(buffer[:, 0].split(2))
+    params = [torch.zeros(view.shape, requires_grad=True) for view in views]
+    for param, view in zip(params, views, strict=True):
+        param.grad = view
+    bridge = bridge_class(params)
+    x = np.arange(float(bridge.numel))
+    bridge.load_grads(x)
+    assert np.array_equal(bridge.flatten_grads(), x)
+    in_place = [p.grad is view for p, view in zip(params, views, strict=True)]
+    assert in_place == [not interleaved] * 2
+
+
 @pytest.mark.parametrize("same", [_C.same_values, python_same_values], ids=["native", "python"])
 @pytest.mark.parametrize("numel", [0, 1, 7, 4096, 300_001])
 def test_same_values_compares_bits(same, numel: int, two_threads: None) -> None:  # type: ignore[no-untyped-def]

@@ -14,6 +14,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from pytorch_minimize import _C
 from pytorch_minimize.bridge.make import make_bridge
+from pytorch_minimize.bridge.overlap import are_apart
+from pytorch_minimize.bridge.parameters import checked
 
 
 def fake() -> Tensor:
@@ -104,12 +106,41 @@ BAD_PARAMS: dict[str, tuple[Callable[[], list[Any]], type[Exception], str]] = {
 @pytest.mark.parametrize("case", BAD_PARAMS)
 def test_parameters_that_cannot_be_variables(case: str) -> None:
     make, error, message = BAD_PARAMS[case]
-    words = set()
     for bridge_class in BRIDGES.values():
-        with pytest.raises(error, match=message) as raised:
+        with pytest.raises(error, match=message):
             bridge_class(make())
-        words.add(str(raised.value))
-    assert len(words) == 1
+
+
+@complex32
+def test_what_is_refused_is_never_plain() -> None:
+    """In C++ nothing is said of it, so that nothing else is looked at where it is."""
+    for case, (make, error, message) in BAD_PARAMS.items():
+        if case == "no tensor":
+            with pytest.raises(error, match=message):
+                _C.are_plain(make())
+        else:
+            assert _C.are_plain(make()) is False, case
+
+
+@pytest.mark.parametrize(
+    ("make", "plain"),
+    [
+        (lambda: [torch.zeros(3), torch.zeros(2, 3).t(), torch.tensor(1.0)], True),
+        (lambda: [flat[:6], flat[6:]], True),
+        (lambda: [flat.view(3, 4)[:, :2]], True),
+        (lambda: [torch.zeros(2, 1).expand(2, 1), torch.zeros(1, 3, 2)[:, :, :1]], True),
+        (lambda: [flat[::2], flat[1::2]], False),
+        (lambda: [torch.as_strided(flat, (2, 2), (3, 1))], True),
+        (lambda: [torch.as_strided(flat, (2, 3), (3, 2))], False),
+        (lambda: [(x := torch.zeros(3)), x], False),
+        (lambda: [torch.zeros(0)], False),
+    ],
+    ids=[*("usual", "halves", "columns", "ones", "interleaved", "gaps", "odd", "twice", "empty")],
+)
+def test_what_is_plain(make: Callable[[], list[Tensor]], plain: bool) -> None:
+    assert _C.are_plain(make()) is plain
+    assert checked(make())
+    assert not plain or are_apart(make())
 
 
 @pytest.mark.parametrize(
