@@ -101,13 +101,14 @@ class TensorSpace:
         return torch.dot(a, b)
 
     def norm(self, v: Tensor, order: float = 2.0) -> Tensor:
-        return torch.linalg.vector_norm(v, order)
+        norm: Tensor = torch.linalg.vector_norm(v, order)
+        return norm
 
     def stepped(self, x: Tensor, step: float, p: Tensor) -> Tensor:
         return torch.add(x, p, alpha=step)
 
     def combined(self, coefficients: Sequence[float], vectors: Sequence[Tensor]) -> Tensor:
-        total = vectors[0] * coefficients[0]
+        total = torch.mul(vectors[0], coefficients[0])
         for coefficient, vector in zip(coefficients[1:], vectors[1:], strict=True):
             total.add_(vector, alpha=coefficient)
         return total
