@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..typing import Array
 from ..wording import did_you_mean, listed, shown
-from .inverse import ArrayInverse, Inverse, TensorInverse, usable
+from .inverse import TensorInverse, array_inverse, usable
 from .memory import check_fits
 from .quasi_newton import QuasiNewton, Rules
 from .space import ARRAYS, TensorSpace
@@ -160,8 +160,7 @@ def array_solver(
     rules = row.rules(options)
     check_fits(row.name, n)
     initial = _initial(options.get("hess_inv0"), warm, n)
-    inverse: Inverse[Array] = ArrayInverse(n, initial)
-    return QuasiNewton(ARRAYS, inverse, rules, given=initial is not None)
+    return QuasiNewton(ARRAYS, array_inverse(n, initial), rules, given=initial is not None)
 
 
 def tensor_solver(

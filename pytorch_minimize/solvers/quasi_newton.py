@@ -180,6 +180,9 @@ class QuasiNewton(Generic[V]):
     def _search(self) -> Search:
         start = Probe(0.0, self.value, self._line.slope)
         first = first_trial(self.value, self._before, start.slope)
+        if self._rules.resets:
+            # Where the loss has stood still the guess is 0, at which scipy's BFGS ends.
+            first = first or 1.0
         c1, c2 = self._rules.wolfe()
         search = hager_zhang if self._rules.line_search == "hager-zhang" else wolfe
         return step_back(search(start, first, c1, c2), start, c1)

@@ -10,7 +10,7 @@ import numpy as np
 import scipy.optimize
 from numpy.typing import NDArray
 
-from pytorch_minimize.solvers.inverse import ArrayInverse
+from pytorch_minimize.solvers.inverse import array_inverse
 from pytorch_minimize.solvers.protocol import Answer, Trial, drive
 from pytorch_minimize.solvers.quasi_newton import QuasiNewton, Rules
 from pytorch_minimize.solvers.space import ARRAYS
@@ -48,7 +48,7 @@ def run(
     function: Function, rules: Rules, initial: Array | None = None
 ) -> tuple[QuasiNewton[Array], Asked]:
     n = function.start.size
-    inverse = ArrayInverse(n, initial)
+    inverse = array_inverse(n, initial)
     solver = QuasiNewton(ARRAYS, inverse, rules, given=initial is not None)
     asked = Asked(function)
     drive(solver.start(function.start), asked)

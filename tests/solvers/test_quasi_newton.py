@@ -67,10 +67,10 @@ def test_scipys_first_iterations_elsewhere(name: str) -> None:
 @pytest.mark.parametrize("line_search", ["more-thuente", "hager-zhang"])
 def test_every_update_finds_the_minimum(update: str, line_search: str) -> None:
     for function in (CONVEX["quadratic, 1e4"], OTHERS["rosen"]):
-        rules = Rules(update=update, line_search=line_search, gtol=1e-6, resets=True)
+        rules = Rules(update=update, line_search=line_search, gtol=1e-5, resets=True)
         solver, _ = run(function, rules)
         assert solver.done() == 0
-        assert abs(function.jac(solver.x)).max() <= 1e-6
+        assert abs(function.jac(solver.x)).max() <= 1e-5
         assert np.linalg.eigvalsh(solver.fields()["hess_inv"]).min() > 0.0
 
 
