@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         SHGOWrapper,
         vectorize,
     )
+    from .solvers.plain import ssbfgs, ssbroyden
 
 __version__ = "0.1.0"
 
@@ -32,14 +33,23 @@ __all__ = [
     "MinimizeWrapper",
     "NonfiniteError",
     "SHGOWrapper",
+    "ssbfgs",
+    "ssbroyden",
     "vectorize",
 ]
 
+# scipy calls these, without a model: what optimizers need is not imported for them.
+_OF_SOLVERS = ("ssbfgs", "ssbroyden")
+
 
 def __getattr__(name: str) -> Any:
-    """The public names of ``optim``, which is imported where the first of them is asked for."""
+    """The public names, whose modules are imported where the first of them is asked for."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name in _OF_SOLVERS:
+        from .solvers import plain
+
+        return getattr(plain, name)
     from . import optim
 
     return getattr(optim, name)

@@ -1,5 +1,6 @@
 #include "python/arrays.h"
 
+#include "host/rank_two.h"
 #include "host/vector_ops.h"
 
 #include <c10/util/Exception.h>
@@ -19,6 +20,13 @@ std::string describe(py::handle x) {
 
 bool is_vector(py::handle x) {
   return py::isinstance<py::array_t<double>>(x) && py::reinterpret_borrow<py::array>(x).ndim() == 1;
+}
+
+int64_t check_square(const Matrix& h) {
+  TORCH_CHECK_VALUE(
+      h.ndim() == 2 && h.shape(0) == h.shape(1), "expected an array of shape (n, n), got ",
+      describe(h), ".");
+  return h.shape(0);
 }
 
 }  // namespace
@@ -76,6 +84,31 @@ double largest(py::handle v) {
   TORCH_CHECK_TYPE(py::isinstance<py::array>(v), "expected a float64 vector.");
   const auto size = py::reinterpret_borrow<py::array>(v).size();
   return largest(FlatInput(v, size).data(), size);
+}
+
+py::array symmetric_product(const Matrix& h, py::handle v) {
+  const int64_t n = check_square(h);
+  const FlatInput input(v, n);
+  py::array_t<double> out(n);
+  double* const to = out.mutable_data();
+  const py::gil_scoped_release no_gil;
+  symmetric_product(h.data(), n, input.data(), to);
+  return out;
+}
+
+py::array rank_two_product(
+    Matrix& h, double tau, double ss, double sw, double ww, py::handle s, py::handle w,
+    py::handle v) {
+  const int64_t n = check_square(h);
+  const FlatInput along(s, n), other(w, n), input(v, n);
+  double* const matrix = h.mutable_data();
+  py::array_t<double> out(n);
+  double* const to = out.mutable_data();
+  const RankTwo change{
+      .tau = tau, .ss = ss, .sw = sw, .ww = ww, .s = along.data(), .w = other.data()};
+  const py::gil_scoped_release no_gil;
+  rank_two_product(matrix, n, change, input.data(), to);
+  return out;
 }
 
 }  // namespace minimize

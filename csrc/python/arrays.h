@@ -70,4 +70,14 @@ bool same_values(py::handle a, py::handle b);
 double distance(py::handle a, py::handle b);
 double largest(py::handle v);
 
+/// A symmetric matrix of shape (n, n), of which the part on and below the diagonal is used; must
+/// be float64, contiguous and writable, or TypeError or ValueError says what it is.
+using Matrix = py::array_t<double, py::array::c_style>;
+
+/// Those of host/rank_two.h; their result is a new array.
+py::array symmetric_product(const Matrix& h, py::handle v);
+py::array rank_two_product(
+    Matrix& h, double tau, double ss, double sw, double ww, py::handle s, py::handle w,
+    py::handle v);
+
 }  // namespace minimize

@@ -224,6 +224,14 @@ PYBIND11_MODULE(_C, m) {
   m.def(
       "largest", py::overload_cast<py::handle>(largest), py::arg("v"),
       "max |v_i|; 0 if v is empty.");
+  m.def(
+      "symmetric_product", symmetric_product, py::arg("h").noconvert(), py::arg("v"),
+      "H v, of a symmetric H whose part on and below the diagonal is read.");
+  m.def(
+      "rank_two_product", rank_two_product, py::arg("h").noconvert(), py::arg("tau"), py::arg("ss"),
+      py::arg("sw"), py::arg("ww"), py::arg("s"), py::arg("w"), py::arg("v"),
+      "Makes H / tau + [s w] M [s w]' of it, on and below the diagonal, and returns its product "
+      "with v, in one pass.");
   bind_threads(m);
   bind_guard(m);
   m.def("build_info", build_info, "What this extension was built with, and for.");

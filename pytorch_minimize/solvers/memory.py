@@ -1,0 +1,43 @@
+"""Whether a dense matrix fits where it is to be."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+__all__ = ["check_fits", "free_bytes"]
+
+_REAL = 8
+
+
+def free_bytes(device: torch.device | None = None) -> int | None:
+    """Memory that can be had, of the host or of a CUDA device; None where that is unknown."""
+    if device is not None and device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    try:
+        with open("/proc/meminfo", encoding="ascii") as lines:
+            for line in lines:
+                if line.startswith("MemAvailable:"):
+                    return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return None
+
+
+def check_fits(method: str, n: int, device: torch.device | None = None) -> None:
+    """Refuse n variables whose inverse Hessian does not fit.
+
+    Raises:
+        MemoryError: 8 n^2 bytes are more than there are; says both.
+    """
+    needed, free = _REAL * n * n, free_bytes(device)
+    if free is not None and needed > free:
+        raise MemoryError(
+            f"{method} keeps a dense inverse Hessian, which for {n} variables takes "
+            f"{needed / 1e9:.3g} GB; {free / 1e9:.3g} GB are free. method='SS-L-BFGS' keeps a few "
+            "vectors instead"
+        )

@@ -1,0 +1,194 @@
+"""One table: the quasi-Newton methods, the options of each, and how a run of it is made."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+from numbers import Real
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..typing import Array
+from ..wording import did_you_mean, listed, shown
+from .inverse import TensorInverse, array_inverse, usable
+from .memory import check_fits
+from .quasi_newton import QuasiNewton, Rules
+from .space import ARRAYS, TensorSpace
+
+__all__ = ["METHODS", "QuasiNewtonMethod", "array_solver", "tensor_solver"]
+
+
+class Option(NamedTuple):
+    """What an option accepts, and that in words."""
+
+    accepts: Callable[[Any], bool]
+    expected: str
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and not math.isnan(value)
+
+
+def _is_share(value: Any) -> bool:
+    return value is None or (_is_number(value) and 0.0 < value < 1.0)
+
+
+def _is_limit(value: Any) -> bool:
+    return value is None or (_is_number(value) and value >= 0 and value == value // 1)
+
+
+def _one_of(*words: Any) -> Option:
+    return Option(
+        lambda value: any(value == word and not isinstance(value, bool) for word in words),
+        f"one of {', '.join(map(str, words))}",
+    )
+
+
+_FLAG = Option(lambda value: isinstance(value, (bool, np.bool_)), "True or False")
+_NUMBER = Option(_is_number, "a number")
+_SHARE = Option(_is_share, "a number between 0 and 1, or None")
+
+_SCIPYS: Mapping[str, Option] = {
+    "gtol": _NUMBER,
+    "norm": _NUMBER,
+    "xrtol": _NUMBER,
+    "c1": _SHARE,
+    "c2": _SHARE,
+    "maxiter": Option(_is_limit, "a whole number of at least 0, or None"),
+    "return_all": _FLAG,
+    "hess_inv0": Option(lambda value: True, "an array of shape (n, n)"),
+}
+_SELF_SCALED: Mapping[str, Option] = {
+    **_SCIPYS,
+    "line_search": _one_of("more-thuente", "hager-zhang"),
+    "initial_scale": _FLAG,
+}
+
+_ELSEWHERE = {
+    "method_bfgs": (
+        "method_bfgs is of a scipy whose files were overwritten: here the update is the method "
+        "itself, pytorch_minimize.ssbroyden or ssbfgs, and variant=1, 2 or 3 an option"
+    )
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class QuasiNewtonMethod:
+    """A row of the table.
+
+    Attributes:
+        name: as users write it.
+        update: a name of ``UPDATES``; of a method with variants, without its number.
+        options: name -> what it accepts.
+        resets: see :class:`~pytorch_minimize.solvers.quasi_newton.Rules`.
+    """
+
+    name: str
+    update: str
+    options: Mapping[str, Option]
+    resets: bool
+
+    def rules(self, options: Mapping[str, Any]) -> Rules:
+        """The options as rules; ``hess_inv0`` is checked, and left to the caller.
+
+        Raises:
+            ValueError: an option that is not known, or of another kind.
+        """
+        unknown = options.keys() - self.options.keys()
+        if unknown:
+            raise ValueError(
+                f"{self.name} has no option {listed(sorted(unknown))}; it has "
+                f"{', '.join(sorted(self.options))}"
+                f"{did_you_mean(sorted(unknown), self.options, _ELSEWHERE)}"
+            )
+        for name, value in options.items():
+            if not self.options[name].accepts(value):
+                expected = self.options[name].expected
+                raise ValueError(f"options: {name}: expected {expected}, got {shown(value)}")
+        given = {name: value for name, value in options.items() if name in _FIELDS}
+        if given.get("maxiter") is not None and math.isfinite(given["maxiter"]):
+            given["maxiter"] = int(given["maxiter"])
+        update = self.update
+        if "variant" in self.options:
+            update = f"{update}-{int(options.get('variant', 2))}"
+        rules = Rules(**given, update=update, resets=self.resets)
+        c1, c2 = rules.wolfe()
+        if not c1 < c2:
+            raise ValueError(f"options: expected c1 < c2, got {c1:g} and {c2:g}")
+        return rules
+
+
+_FIELDS = {field.name for field in dataclasses.fields(Rules)}
+
+METHODS: Mapping[str, QuasiNewtonMethod] = {
+    row.name: row
+    for row in (
+        QuasiNewtonMethod("torch-BFGS", "BFGS", _SCIPYS, resets=False),
+        QuasiNewtonMethod("SSBFGS", "SSBFGS", _SELF_SCALED, resets=True),
+        QuasiNewtonMethod(
+            "SSBroyden", "SSBroyden", {**_SELF_SCALED, "variant": _one_of(1, 2, 3)}, resets=True
+        ),
+    )
+}
+
+
+def array_solver(
+    method: str, options: Mapping[str, Any], n: int, warm: Array | None = None
+) -> QuasiNewton[Array]:
+    """A run on numpy's arrays.
+
+    Args:
+        method: a name of the table.
+        options: of it.
+        n: variables.
+        warm: H of an earlier run, which gives way to I where it is not positive definite, and
+            before which an option ``hess_inv0`` goes.
+
+    Raises:
+        ValueError: options that are not understood; a ``hess_inv0`` that is not symmetric and
+            positive definite.
+        MemoryError: H does not fit.
+
+    Example:
+        >>> solver = array_solver("SSBroyden", dict(variant=1, gtol=1e-8), n=10)
+    """
+    row = METHODS[method]
+    rules = row.rules(options)
+    check_fits(row.name, n)
+    initial = _initial(options.get("hess_inv0"), warm, n)
+    return QuasiNewton(ARRAYS, array_inverse(n, initial), rules, given=initial is not None)
+
+
+def tensor_solver(
+    method: str,
+    options: Mapping[str, Any],
+    n: int,
+    device: torch.device,
+    warm: Tensor | Array | None = None,
+) -> QuasiNewton[Tensor]:
+    """The same on tensors of a device, from which only scalars come; see :func:`array_solver`."""
+    row = METHODS[method]
+    rules = row.rules(options)
+    check_fits(row.name, n, device)
+    initial = _initial(options.get("hess_inv0"), warm, n)
+    given = None if initial is None else torch.as_tensor(initial)
+    inverse = TensorInverse(n, device, given)
+    return QuasiNewton(TensorSpace(device), inverse, rules, given=initial is not None)
+
+
+def _initial(stated: Any, warm: Any, n: int) -> Any:
+    """The H to begin with; None for I."""
+    if stated is None:
+        return None if warm is None else usable(warm)
+    h = np.asarray(stated.detach().cpu() if isinstance(stated, Tensor) else stated, np.float64)
+    if h.shape != (n, n):
+        raise ValueError(
+            f"options: hess_inv0: expected an array of shape {(n, n)}, got one of shape {h.shape}"
+        )
+    if not np.array_equal(h, h.T) or usable(h) is None:
+        raise ValueError("options: hess_inv0 must be symmetric and positive definite")
+    return h

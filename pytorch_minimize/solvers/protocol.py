@@ -1,0 +1,104 @@
+"""The seam between a solver and whoever evaluates for it: the solver asks, and is told.
+
+A solver never calls anything. It is generators that yield trial points and are sent what the
+closure gave there, so that limits, callbacks, exceptions, several processes and many starts are
+decided by the loop outside, once for every solver.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol
+
+from ..bridge.interface import V
+
+__all__ = ["Answer", "Solver", "Stage", "Trial", "drive"]
+
+
+@dataclass(frozen=True)
+class Trial(Generic[V]):
+    """A point that a solver wants evaluated.
+
+    Attributes:
+        x: the point; never written again (Note [points stay]).
+        measure: the gradient there -> the scalars that the solver wants of it, as one vector of
+            shape (k,) where the gradient is. It waits for nothing, so that on a device loss, mark
+            and scalars come over in one copy. It is not called where the gradient is not finite,
+            unless to find that out would be to wait; what it then gives is not looked at.
+    """
+
+    x: V
+    measure: Callable[[V], V] | None = None
+
+
+@dataclass(frozen=True)
+class Answer(Generic[V]):
+    """What the closure gave at a trial point.
+
+    Attributes:
+        value: the loss.
+        gradient: never written again (Note [fresh gradients]).
+        finite: whether loss and gradient are. If not, it means "step back".
+        scalars: what ``measure`` gave, on the host.
+    """
+
+    value: float
+    gradient: V
+    finite: bool
+    scalars: Sequence[float] = ()
+
+
+Stage = Generator[Trial[V], Answer[V], None]
+"""Part of a run: yields trials, is sent their answers, and ends."""
+
+
+class Solver(Protocol[V]):
+    """One run of a solver. Only ``start`` and ``step`` ask; between them all is plain to read.
+
+    Attributes:
+        x, value, gradient: of the iterate.
+        nit: iterations that were accepted.
+    """
+
+    x: V
+    value: float
+    gradient: V
+    nit: int
+
+    def start(self, x: V) -> Stage[V]:
+        """Evaluates the start."""
+
+    def step(self) -> Stage[V]:
+        """One iteration: trial points, until one is accepted or none can be found."""
+
+    def done(self) -> int | None:
+        """A status if the run is over, 0 being success; None if :meth:`step` is to be called."""
+
+    def message(self, status: int) -> str:
+        """What a status means."""
+
+    def fields(self) -> Mapping[str, Any]:
+        """What a result has besides x, fun, jac, nit, status and message."""
+
+
+def drive(stage: Stage[V], evaluate: Callable[[Trial[V]], Answer[V]]) -> None:
+    """Run a stage to its end. What ``evaluate`` raises passes through, and closes the stage.
+
+    Example:
+        >>> def stage():
+        ...     answer = yield Trial(2.0)
+        ...     print(answer.value)
+        >>> drive(stage(), lambda trial: Answer(trial.x**2, None, True))
+        4.0
+    """
+    try:
+        trial = next(stage, None)
+        while trial is not None:
+            answer = evaluate(trial)
+            try:
+                trial = stage.send(answer)
+            except StopIteration:
+                return
+    finally:
+        stage.close()
