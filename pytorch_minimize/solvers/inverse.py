@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..bridge.extension import native
 from ..bridge.interface import V
+from ..extension import native
 from ..typing import Array
 from .updates import RankTwo
 
