@@ -23,8 +23,8 @@ import scipy.optimize
 import torch
 from threadpoolctl import threadpool_limits
 
+from pytorch_minimize.run.protocol import Answer, Trial, drive
 from pytorch_minimize.solvers.methods import METHODS, array_solver
-from pytorch_minimize.solvers.protocol import Answer, Trial, drive
 from pytorch_minimize.typing import Array
 
 from .environment import environment, headline

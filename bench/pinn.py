@@ -23,8 +23,8 @@ import numpy as np
 import scipy.optimize
 import torch
 
+from pytorch_minimize.run.protocol import Answer, Trial, drive
 from pytorch_minimize.solvers.methods import METHODS, array_solver
-from pytorch_minimize.solvers.protocol import Answer, Trial, drive
 from pytorch_minimize.solvers.quasi_newton import QuasiNewton
 from pytorch_minimize.typing import Array
 

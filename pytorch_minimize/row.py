@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal, Protocol
 
-__all__ = ["Asks", "Habits", "Row"]
+import torch
+
+__all__ = ["Asks", "Habits", "Native", "Row"]
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,25 @@ class Habits:
     result: tuple[str, ...] = ("jac", "njev")
 
 
+class Native(Protocol):
+    """How a run of a solver of our own is made."""
+
+    def check(self, options: Mapping[str, Any]) -> None:
+        """Refuse options that are not understood, before anything runs."""
+
+    def make(
+        self, options: Mapping[str, Any], n: int, device: torch.device | None, warm: Any
+    ) -> Any:
+        """A solver for one run.
+
+        Args:
+            options: checked.
+            n: variables.
+            device: where its vectors are tensors; None for arrays.
+            warm: what an earlier run knew of the inverse Hessian; None for nothing.
+        """
+
+
 @dataclass(frozen=True)
 class Row:
     """What one solver needs and accepts.
@@ -89,6 +110,7 @@ class Row:
         prints: it prints its own report when ``disp`` is True. Where False, ours is printed and
             ``disp`` is not passed on.
         counts_no_iterations: it has no ``maxiter``, so we count its callbacks.
+        native: how a run of it is made, of a solver of our own; None of scipy's.
         gradient_test: what its ``gtol`` is by default, if a gradient whose largest element is at
             most ``gtol`` is enough for success; None where success is told by other tests.
     """
@@ -108,3 +130,4 @@ class Row:
     prints: bool = True
     counts_no_iterations: bool = False
     gradient_test: float | None = None
+    native: Native | None = None

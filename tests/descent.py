@@ -9,7 +9,7 @@ import numpy as np
 from scipy.optimize import OptimizeResult
 
 from pytorch_minimize.bridge.make import tensor_bridge
-from pytorch_minimize.bridge.space import ARRAYS, TENSORS
+from pytorch_minimize.bridge.space import ARRAYS, TensorSpace
 from pytorch_minimize.closure.runner import ClosureRunner
 from pytorch_minimize.problem.evaluator import Evaluator
 from pytorch_minimize.problem.guard import make_guard
@@ -48,7 +48,7 @@ class Descent(FullBatchOptimizer):
     def _make_evaluator(self, runner: ClosureRunner) -> Evaluator[Any]:
         bridge, space = {
             "arrays": lambda: (runner.bridge, ARRAYS),
-            "tensors": lambda: (tensor_bridge(runner.bridge), TENSORS),
+            "tensors": lambda: (tensor_bridge(runner.bridge), TensorSpace()),
         }[self.kind]()
         guard = make_guard(self.profile)
         return make_evaluator(

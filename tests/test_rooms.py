@@ -21,7 +21,8 @@ NOTE = re.compile(r"Note \[([a-z0-9' ]+)\]")
 FLOORS = (
     ("the face",),
     ("scipy_global", "multistart"),
-    ("scipy_minimize", "solvers", "least_squares"),
+    ("scipy_minimize",),
+    ("solvers", "least_squares"),
     ("run",),
     ("region",),
     ("problem",),

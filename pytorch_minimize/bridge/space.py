@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,27 +14,41 @@ from ..typing import Array
 from . import vectors
 from .interface import V
 
-__all__ = ["ARRAYS", "TENSORS", "Space"]
+__all__ = ["ARRAYS", "ArraySpace", "Space", "TensorSpace"]
 
 
 class Space(Protocol[V]):
-    """Flat float64 vectors of one kind: arrays of numpy's, or tensors on a device.
+    """Flat float64 vectors of one kind, of shape (n,): arrays of numpy's, or a device's tensors.
+
+    A *scalar* is a float for arrays and a tensor without dimensions on a device, where to read it
+    would be to wait: solvers put all that they want of one evaluation into one :meth:`scalars`.
+
+    Attributes:
+        waits: whether reading a scalar means waiting for a device.
 
     Example:
         >>> ARRAYS.largest(np.array([1.0, -3.0]))
         3.0
-        >>> TENSORS.distance(torch.zeros(2), torch.tensor([3.0, 4.0]))
+        >>> TensorSpace().distance(torch.zeros(2), torch.tensor([3.0, 4.0]))
         5.0
     """
 
+    waits: bool
+
     def as_vector(self, x: Any) -> V:
         """x as a vector; solvers of the user's own may pass lists."""
+
+    def size(self, v: V) -> int:
+        """n."""
 
     def same(self, a: V, b: V) -> bool:
         """Whether two vectors have the same length and the same bits (Note [compare by value])."""
 
     def copy(self, v: V) -> V:
         """A vector of its own memory."""
+
+    def to_host(self, v: V) -> Array:
+        """As an array; the vector itself where it is one."""
 
     def has_nan(self, v: V) -> bool:
         """Whether one element is NaN."""
@@ -43,33 +59,76 @@ class Space(Protocol[V]):
     def largest(self, v: V) -> float:
         """max |v_i| of a vector without NaN; 0 if it is empty."""
 
-    def to_host(self, v: V) -> Array:
-        """As an array; the vector itself where it is one."""
+    def dot(self, a: V, b: V) -> Any:
+        """a'b, a scalar."""
+
+    def norm(self, v: V, order: float = 2.0) -> Any:
+        """The norm of that order, a scalar: inf is max |v_i|, -inf is min |v_i|."""
+
+    def stepped(self, x: V, step: float, p: V) -> V:
+        """x + step p, a new vector."""
+
+    def combined(self, coefficients: Sequence[float], vectors: Sequence[V]) -> V:
+        """The sum of c_i v_i, a new vector."""
+
+    def scalars(self, values: Sequence[Any]) -> V:
+        """Scalars as a vector, without waiting."""
 
 
-class _Arrays:
-    """:class:`Space` of numpy's arrays, by the extension where it is built."""
+class ArraySpace:
+    """numpy's arrays, by the extension where it is built."""
 
+    waits = False
     as_vector = staticmethod(vectors.as_vector)
     same = staticmethod(vectors.same_values)
     distance = staticmethod(vectors.distance)
     largest = staticmethod(vectors.largest)
 
+    def size(self, v: Array) -> int:
+        return v.size
+
     def copy(self, v: Array) -> Array:
         return v.copy()
-
-    def has_nan(self, v: Array) -> bool:
-        return bool(np.isnan(v).any())
 
     def to_host(self, v: Array) -> Array:
         return v
 
+    def has_nan(self, v: Array) -> bool:
+        return bool(np.isnan(v).any())
 
-class _Tensors:
-    """:class:`Space` of tensors; each number that it gives waits for their device."""
+    def dot(self, a: Array, b: Array) -> float:
+        return float(np.dot(a, b))
+
+    def norm(self, v: Array, order: float = 2.0) -> float:
+        if math.isinf(order):
+            return self.largest(v) if order > 0 else float(np.abs(v).min())
+        return float(np.sum(np.abs(v) ** order) ** (1.0 / order))
+
+    def stepped(self, x: Array, step: float, p: Array) -> Array:
+        return x + step * p
+
+    def combined(self, coefficients: Sequence[float], vectors: Sequence[Array]) -> Array:
+        total = coefficients[0] * vectors[0]
+        for coefficient, vector in zip(coefficients[1:], vectors[1:], strict=True):
+            total += coefficient * vector
+        return total
+
+    def scalars(self, values: Sequence[Any]) -> Array:
+        return np.array(values, dtype=np.float64)
+
+
+class TensorSpace:
+    """float64 tensors, on one device."""
+
+    def __init__(self, device: torch.device | str = "cpu") -> None:
+        self.device = torch.device(device)
+        self.waits = self.device.type != "cpu"
 
     def as_vector(self, x: Any) -> Tensor:
-        return torch.as_tensor(x, dtype=torch.float64).reshape(-1)
+        return torch.as_tensor(x, dtype=torch.float64, device=self.device).reshape(-1)
+
+    def size(self, v: Tensor) -> int:
+        return v.numel()
 
     def same(self, a: Tensor, b: Tensor) -> bool:
         # By bits, as arrays are: NaN equals itself, and -0 is not 0.
@@ -77,6 +136,10 @@ class _Tensors:
 
     def copy(self, v: Tensor) -> Tensor:
         return v.clone()
+
+    def to_host(self, v: Tensor) -> Array:
+        array: Array = v.detach().cpu().numpy()
+        return array
 
     def has_nan(self, v: Tensor) -> bool:
         return bool(v.isnan().any())
@@ -87,13 +150,25 @@ class _Tensors:
     def largest(self, v: Tensor) -> float:
         return float(torch.linalg.vector_norm(v, torch.inf)) if v.numel() else 0.0
 
-    def to_host(self, v: Tensor) -> Array:
-        array: Array = v.detach().cpu().numpy()
-        return array
+    def dot(self, a: Tensor, b: Tensor) -> Tensor:
+        return torch.dot(a, b)
+
+    def norm(self, v: Tensor, order: float = 2.0) -> Tensor:
+        norm: Tensor = torch.linalg.vector_norm(v, order)
+        return norm
+
+    def stepped(self, x: Tensor, step: float, p: Tensor) -> Tensor:
+        return torch.add(x, p, alpha=step)
+
+    def combined(self, coefficients: Sequence[float], vectors: Sequence[Tensor]) -> Tensor:
+        total = torch.mul(vectors[0], coefficients[0])
+        for coefficient, vector in zip(coefficients[1:], vectors[1:], strict=True):
+            total.add_(vector, alpha=coefficient)
+        return total
+
+    def scalars(self, values: Sequence[Any]) -> Tensor:
+        return torch.stack(list(values))
 
 
-ARRAYS: Space[Array] = _Arrays()
-"""Vectors are arrays on the host, as scipy's solvers have them."""
-
-TENSORS: Space[Tensor] = _Tensors()
-"""Vectors are tensors on the parameters' device, as our own solvers have them."""
+ARRAYS = ArraySpace()
+"""Vectors are arrays on the host."""

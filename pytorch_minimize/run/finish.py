@@ -11,7 +11,7 @@ from scipy.optimize import OptimizeResult
 from torch import Tensor
 
 from ..bridge.interface import V
-from ..bridge.space import TENSORS
+from ..bridge.space import TensorSpace
 from ..problem.evaluator import Evaluation
 from ..problem.objective import Objective, Where
 from ..row import Habits
@@ -53,7 +53,7 @@ def finish(objective: Objective[V], res: OptimizeResult, x0: V, plan: Plan) -> O
         _warn_if_steep(objective, res, plan)
     for name, value in res.items():
         if isinstance(value, Tensor):
-            res[name] = TENSORS.to_host(value)
+            res[name] = TensorSpace().to_host(value)
     return res
 
 

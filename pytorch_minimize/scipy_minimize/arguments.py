@@ -83,6 +83,11 @@ class Arguments:
         if row.options is not None:
             options = _translate(row, row.options, options)
             options = checked_values("options", _stated(options), OPTION_KINDS, row.name)
+        if row.native is not None:
+            if callable(jac):
+                raise ValueError(f"{row.name} takes no jac: the gradient comes from autograd")
+            options = ({} if given.get("tol") is None else {"gtol": given["tol"]}) | options
+            row.native.check(options)
         asks = replace(row.asks, gradient=gradient, curvature=curvature)
         if not gradient and jac is not None and not isinstance(jac, bool):
             given["jac"] = jac

@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..row import Asks, Habits, Row
+from ..solvers.methods import ROWS
 from ..wording import did_you_mean, shown
 
 __all__ = ["CURVATURE_METHODS", "METHODS", "find_method"]
@@ -258,7 +259,8 @@ def find_method(
     if method is None:
         has_constraints = not (constraints is None or constraints == () or constraints == [])
         method = "SLSQP" if has_constraints else "BFGS" if bounds is None else "L-BFGS-B"
-    names = [row.name for row in METHODS.values()]
+    table = METHODS | ROWS
+    names = [row.name for row in table.values()]
     if isinstance(method, type):
         raise TypeError(
             f"method: expected the name of a method, a function or None, got the class "
@@ -270,9 +272,9 @@ def find_method(
         raise TypeError(
             f"method: expected the name of a method, a callable or None, got {shown(method)}"
         )
-    if method.lower() not in METHODS:
+    if method.lower() not in table:
         raise ValueError(
             f"method: expected one of {', '.join(names)}, or a callable; got {shown(method)}"
             f"{did_you_mean(method, names, _CLASSES)}"
         )
-    return METHODS[method.lower()]
+    return table[method.lower()]

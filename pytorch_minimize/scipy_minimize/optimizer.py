@@ -6,15 +6,19 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import scipy.optimize
+import torch
 from scipy.optimize import OptimizeResult
 
-from ..bridge.space import ARRAYS
+from ..bridge.interface import Bridge
+from ..bridge.make import tensor_bridge
+from ..bridge.space import ARRAYS, TensorSpace
 from ..closure.runner import ClosureRunner
 from ..problem.evaluator import Evaluator
 from ..problem.guard import make_guard
 from ..problem.make import make_evaluator
 from ..region.group_keys import split
-from ..row import Asks
+from ..row import Asks, Native
+from ..run.loop import solve
 from ..run.optimizer import FullBatchOptimizer, Run
 from ..run.plan import Plan
 from ..settings import Settings
@@ -84,12 +88,32 @@ class MinimizeOptimizer(ScipyOptimizer):
         given = self._arguments.keywords.get("bounds")
         return None if self._arguments.row.habits.as_given else given
 
-    def _make_evaluator(self, runner: ClosureRunner) -> Evaluator[Array]:
+    def _make_evaluator(self, runner: ClosureRunner) -> Evaluator[Any]:
+        if self._arguments.row.native is not None:
+            return self._evaluator_of_our_own(runner)
         row = self._arguments.row  # scipy's methods that use gradients hand over copies of x
         keeps_points = row.gradient and not row.habits.as_given
         return self._evaluator(runner, self._arguments.asks, keeps_points=keeps_points)
 
+    def _evaluator_of_our_own(self, runner: ClosureRunner) -> Evaluator[Any]:
+        """On tensors where all parameters are on one device that is not the host."""
+        device = _device(runner.bridge)
+        bridge, space = runner.bridge, ARRAYS
+        asks, settings = self._arguments.asks, self._settings
+        guard = make_guard(self.profile)
+        if device is None:
+            return make_evaluator(
+                *(runner, bridge, space, guard, self.profile, asks, settings), keeps_points=True
+            )
+        return make_evaluator(
+            *(runner, tensor_bridge(bridge), TensorSpace(device), guard, self.profile, asks),
+            settings,
+            keeps_points=True,
+        )
+
     def _solve(self, run: Run) -> OptimizeResult:
+        if self._arguments.row.native is not None:
+            return self._solve_by_our_own(self._arguments.row.native, run)
         arguments, habits = self._arguments, self._arguments.row.habits
         function = ScipyFunction(run.objective, run.watch)
         call = prepare(arguments, function, run.bounds, self._hess_inv(run))
@@ -107,6 +131,13 @@ class MinimizeOptimizer(ScipyOptimizer):
 
         return until_stopped(function, run.watch, habits.result, minimize)
 
+    def _solve_by_our_own(self, native: Native, run: Run) -> OptimizeResult:
+        bridge = run.evaluator.bridge
+        solver = native.make(
+            self._arguments.keywords["options"], bridge.numel, _device(bridge), self._hess_inv(run)
+        )
+        return solve(solver, run, self._plan)
+
     def _hess_inv(self, run: Run) -> Array | None:
         if not self._settings.warm_start or self._inverse is None:
             return None
@@ -120,3 +151,10 @@ class MinimizeOptimizer(ScipyOptimizer):
 
     def __getstate__(self) -> dict[str, Any]:
         return super().__getstate__() | {"_arguments": self._arguments}
+
+
+def _device(bridge: Bridge[Any]) -> torch.device | None:
+    """The device that all parameters are on, if it is one and not the host."""
+    devices = {param.device for param in bridge.params}
+    device = devices.pop()
+    return None if devices or device.type == "cpu" else device

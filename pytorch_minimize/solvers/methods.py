@@ -12,14 +12,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..bridge.space import ARRAYS, TensorSpace
+from ..row import Habits, Row
 from ..typing import Array
 from ..wording import did_you_mean, listed, shown
 from .inverse import TensorInverse, array_inverse, usable
 from .memory import check_fits
 from .quasi_newton import QuasiNewton, Rules
-from .space import ARRAYS, TensorSpace
 
-__all__ = ["METHODS", "QuasiNewtonMethod", "array_solver", "tensor_solver"]
+__all__ = ["METHODS", "ROWS", "QuasiNewtonMethod", "array_solver", "tensor_solver"]
 
 
 class Option(NamedTuple):
@@ -121,6 +122,21 @@ class QuasiNewtonMethod:
             raise ValueError(f"options: expected c1 < c2, got {c1:g} and {c2:g}")
         return rules
 
+    def check(self, options: Mapping[str, Any]) -> None:
+        """Refuse options that are not understood; see :meth:`rules`."""
+        self.rules(options)
+        stated = options.get("hess_inv0")
+        if stated is not None:
+            _initial(stated, None, len(np.atleast_1d(stated)))
+
+    def make(
+        self, options: Mapping[str, Any], n: int, device: torch.device | None, warm: Any
+    ) -> QuasiNewton[Any]:
+        """A run on arrays, or on tensors of a device."""
+        if device is None:
+            return array_solver(self.name, options, n, warm)
+        return tensor_solver(self.name, options, n, device, warm)
+
 
 _FIELDS = {field.name for field in dataclasses.fields(Rules)}
 
@@ -134,6 +150,23 @@ METHODS: Mapping[str, QuasiNewtonMethod] = {
         ),
     )
 }
+
+
+ROWS: dict[str, Row] = {
+    method.name.lower(): Row(
+        method.name,
+        options=frozenset({*method.options, "disp"}),
+        gradient=True,
+        needs_gradient=True,
+        tolerances=("gtol",),
+        prints=False,
+        gradient_test=1e-5,
+        habits=Habits(stops_by="", precision_lost=frozenset({2})),
+        native=method,
+    )
+    for method in METHODS.values()
+}
+"""What the optimizers must know of each, by its name in lower case."""
 
 
 def array_solver(

@@ -16,9 +16,9 @@ import numpy as np
 from scipy.optimize import OptimizeResult
 from scipy.optimize._numdiff import approx_derivative
 
+from ..run.protocol import Answer, Trial, drive
 from ..typing import Array
 from .methods import array_solver
-from .protocol import Answer, Trial, drive
 from .quasi_newton import QuasiNewton
 
 __all__ = ["ssbfgs", "ssbroyden"]

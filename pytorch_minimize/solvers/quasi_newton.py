@@ -9,11 +9,11 @@ from functools import partial
 from typing import Any, Generic
 
 from ..bridge.interface import V
+from ..bridge.space import Space
+from ..run.protocol import Answer, Stage, Trial
 from .hager_zhang import hager_zhang
 from .inverse import Inverse
 from .line_search import Probe, Search, first_trial, send, step_back
-from .protocol import Answer, Stage, Trial
-from .space import Space
 from .updates import UPDATES, RankTwo, rank_two
 from .zoom import wolfe
 

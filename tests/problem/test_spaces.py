@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from scipy.optimize import OptimizeResult
 from torch import Tensor, nn
 
-from pytorch_minimize.bridge.space import ARRAYS, TENSORS
+from pytorch_minimize.bridge.space import ARRAYS, TensorSpace
 
+TENSORS = TensorSpace()
 KINDS = ("arrays", "tensors")
 BOTH = pytest.mark.parametrize("kind", KINDS)
 NUMBERS = st.lists(st.floats(allow_nan=True, allow_infinity=True), min_size=1, max_size=8)

@@ -10,10 +10,10 @@ import numpy as np
 import scipy.optimize
 from numpy.typing import NDArray
 
+from pytorch_minimize.bridge.space import ARRAYS
+from pytorch_minimize.run.protocol import Answer, Trial, drive
 from pytorch_minimize.solvers.inverse import array_inverse
-from pytorch_minimize.solvers.protocol import Answer, Trial, drive
 from pytorch_minimize.solvers.quasi_newton import QuasiNewton, Rules
-from pytorch_minimize.solvers.space import ARRAYS
 
 Array = NDArray[np.float64]
 

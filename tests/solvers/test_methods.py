@@ -10,11 +10,11 @@ import pytest
 import torch
 from runs import Asked, rosen
 
+from pytorch_minimize.run.protocol import drive
 from pytorch_minimize.solvers import memory, methods
 from pytorch_minimize.solvers.inverse import usable
 from pytorch_minimize.solvers.memory import check_fits, free_bytes
 from pytorch_minimize.solvers.methods import METHODS, array_solver, tensor_solver
-from pytorch_minimize.solvers.protocol import drive
 from pytorch_minimize.solvers.quasi_newton import QuasiNewton
 from pytorch_minimize.solvers.updates import UPDATES
 

@@ -14,10 +14,10 @@ from runs import Asked, Function, logistic, quadratic, rosen, run, tanh_fit
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from pytorch_minimize.bridge.space import ARRAYS, TensorSpace
+from pytorch_minimize.run.protocol import Answer, Trial, drive
 from pytorch_minimize.solvers.inverse import ArrayInverse, TensorInverse
-from pytorch_minimize.solvers.protocol import Answer, Trial, drive
 from pytorch_minimize.solvers.quasi_newton import QuasiNewton, Rules
-from pytorch_minimize.solvers.space import ARRAYS, TensorSpace
 
 CONVEX = {
     "quadratic, 1": quadratic(8, 1.0),

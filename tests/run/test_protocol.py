@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytorch_minimize.solvers.protocol import Answer, Stage, Trial, drive
+from pytorch_minimize.run.protocol import Answer, Stage, Trial, drive
 
 
 class Closed(Exception):
