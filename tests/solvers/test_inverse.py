@@ -10,8 +10,7 @@ import pytest
 import torch
 from runs import run, tanh_fit
 
-from pytorch_minimize import _C
-from pytorch_minimize.bridge import extension
+from pytorch_minimize import _C, extension
 from pytorch_minimize.solvers import inverse, quasi_newton
 from pytorch_minimize.solvers.inverse import (
     ArrayInverse,
