@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -76,6 +76,9 @@ class Native(Protocol):
 
     def check(self, options: Mapping[str, Any]) -> None:
         """Refuse options that are not understood, before anything runs."""
+
+    def as_callable(self) -> Callable[..., Any]:
+        """The same as a ``method`` of ``scipy.optimize.minimize``, for local searches."""
 
     def make(
         self, options: Mapping[str, Any], n: int, device: torch.device | None, warm: Any

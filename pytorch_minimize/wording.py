@@ -53,6 +53,11 @@ _ADVICE = {
     "lr": _NO_STEP_LENGTH,
     "learningrate": _NO_STEP_LENGTH,
     "linesearchfn": "scipy's methods bring their own line search; leave it out",
+    "methodbfgs": (
+        "method_bfgs is of a scipy whose files were overwritten: here the update is the method "
+        'itself, "SSBFGS" or "SSBroyden" (without a model pytorch_minimize.ssbfgs or ssbroyden), '
+        "and variant=1, 2 or 3 an option of it"
+    ),
 }
 
 

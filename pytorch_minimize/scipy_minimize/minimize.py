@@ -74,6 +74,8 @@ def prepare(
         keywords["jac"] = function.jac
     if arguments.asks.curvature:
         keywords[arguments.asks.curvature] = function.curvature(arguments.asks)
+    if arguments.row.native is not None:  # scipy does not know its name
+        keywords["method"] = arguments.row.native.as_callable()
     if hess_inv is not None:
         keywords["options"]["hess_inv0"] = hess_inv
     return Call(keywords, region)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Mapping
 from numbers import Real
@@ -69,14 +70,6 @@ _SELF_SCALED: Mapping[str, Option] = {
     "initial_scale": _FLAG,
 }
 
-_ELSEWHERE = {
-    "method_bfgs": (
-        "method_bfgs is of a scipy whose files were overwritten: here the update is the method "
-        "itself, pytorch_minimize.ssbroyden or ssbfgs, and variant=1, 2 or 3 an option"
-    )
-}
-
-
 @dataclasses.dataclass(frozen=True)
 class QuasiNewtonMethod:
     """A row of the table.
@@ -104,7 +97,7 @@ class QuasiNewtonMethod:
             raise ValueError(
                 f"{self.name} has no option {listed(sorted(unknown))}; it has "
                 f"{', '.join(sorted(self.options))}"
-                f"{did_you_mean(sorted(unknown), self.options, _ELSEWHERE)}"
+                f"{did_you_mean(sorted(unknown), self.options)}"
             )
         for name, value in options.items():
             if not self.options[name].accepts(value):
@@ -128,6 +121,12 @@ class QuasiNewtonMethod:
         stated = options.get("hess_inv0")
         if stated is not None:
             _initial(stated, None, len(np.atleast_1d(stated)))
+
+    def as_callable(self) -> Callable[..., Any]:
+        """As a ``method`` of :func:`scipy.optimize.minimize`."""
+        from .plain import minimised
+
+        return functools.partial(minimised, self.name)
 
     def make(
         self, options: Mapping[str, Any], n: int, device: torch.device | None, warm: Any

@@ -21,7 +21,7 @@ from ..typing import Array
 from .methods import array_solver
 from .quasi_newton import QuasiNewton
 
-__all__ = ["ssbfgs", "ssbroyden"]
+__all__ = ["minimised", "ssbfgs", "ssbroyden"]
 
 _STOPPED = 99
 _REFUSED = {
@@ -70,7 +70,7 @@ def ssbfgs(
 
     Source: Al-Baali, Journal of Optimization Theory and Applications 96 (1998).
     """
-    return _minimised("SSBFGS", fun, x0, args, jac, callback, options)
+    return minimised("SSBFGS", fun, x0, args, jac, callback, **options)
 
 
 def ssbroyden(
@@ -95,7 +95,7 @@ def ssbroyden(
 
     Source: Urban, Stefanou and Pons, Journal of Computational Physics (2025).
     """
-    return _minimised("SSBroyden", fun, x0, args, jac, callback, options)
+    return minimised("SSBroyden", fun, x0, args, jac, callback, **options)
 
 
 class _Function:
@@ -137,15 +137,16 @@ class _Function:
         return gradient
 
 
-def _minimised(
+def minimised(
     name: str,
     fun: Callable[..., Any],
     x0: Any,
-    args: tuple[Any, ...],
-    jac: Any,
-    callback: Callable[..., Any] | None,
-    options: dict[str, Any],
+    args: tuple[Any, ...] = (),
+    jac: Any = None,
+    callback: Callable[..., Any] | None = None,
+    **options: Any,
 ) -> OptimizeResult:
+    """A run of the method ``name`` of the table; see :func:`ssbfgs`."""
     for refused, others in _REFUSED.items():
         given = options.pop(refused, None)
         if given is not None and not (isinstance(given, (tuple, list)) and not given):

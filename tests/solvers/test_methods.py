@@ -52,7 +52,7 @@ def test_variant_2_is_the_default() -> None:
     ("name", "options", "said"),
     [
         ("SSBFGS", {"max_iter": 3}, "did you mean maxiter"),
-        ("SSBFGS", {"method_bfgs": "BFGS"}, "pytorch_minimize.ssbroyden or ssbfgs"),
+        ("SSBFGS", {"method_bfgs": "BFGS"}, "pytorch_minimize.ssbfgs or ssbroyden"),
         ("SSBFGS", {"variant": 2}, "SSBFGS has no option variant"),
         ("torch-BFGS", {"line_search": "hager-zhang"}, "torch-BFGS has no option line_search"),
         ("SSBroyden", {"variant": 4}, "variant: expected one of 1, 2, 3, got 4"),
