@@ -62,6 +62,9 @@ class Space(Protocol[V]):
     def dot(self, a: V, b: V) -> Any:
         """a'b, a scalar."""
 
+    def between(self, a: V, b: V) -> Any:
+        """Their Euclidean distance, a scalar."""
+
     def norm(self, v: V, order: float = 2.0) -> Any:
         """The norm of that order, a scalar: inf is max |v_i|, -inf is min |v_i|."""
 
@@ -73,6 +76,12 @@ class Space(Protocol[V]):
 
     def scalars(self, values: Sequence[Any]) -> V:
         """Scalars as a vector, without waiting."""
+
+    def joined(self, first: V, second: V) -> V:
+        """Two vectors as one."""
+
+    def read_at_once(self, loss: Tensor, gradient: V, scalars: V) -> list[float]:
+        """The loss, whether the gradient is finite, and scalars; a device is waited for once."""
 
 
 class ArraySpace:
@@ -99,6 +108,9 @@ class ArraySpace:
     def dot(self, a: Array, b: Array) -> float:
         return float(np.dot(a, b))
 
+    def between(self, a: Array, b: Array) -> float:
+        return float(self.distance(a, b))
+
     def norm(self, v: Array, order: float = 2.0) -> float:
         if math.isinf(order):
             return self.largest(v) if order > 0 else float(np.abs(v).min())
@@ -116,6 +128,12 @@ class ArraySpace:
     def scalars(self, values: Sequence[Any]) -> Array:
         return np.array(values, dtype=np.float64)
 
+    def joined(self, first: Array, second: Array) -> Array:
+        return np.concatenate([first, second])
+
+    def read_at_once(self, loss: Tensor, gradient: Array, scalars: Array) -> list[float]:
+        return [float(loss), float(np.isfinite(gradient).all()), *scalars.tolist()]
+
 
 class TensorSpace:
     """float64 tensors, on one device."""
@@ -131,8 +149,11 @@ class TensorSpace:
         return v.numel()
 
     def same(self, a: Tensor, b: Tensor) -> bool:
+        # To compare would be to wait: our own solvers never write into a vector again.
+        if a is b or self.waits:
+            return a is b
         # By bits, as arrays are: NaN equals itself, and -0 is not 0.
-        return a is b or torch.equal(a.view(torch.int64), b.view(torch.int64))
+        return torch.equal(a.view(torch.int64), b.view(torch.int64))
 
     def copy(self, v: Tensor) -> Tensor:
         return v.clone()
@@ -153,6 +174,9 @@ class TensorSpace:
     def dot(self, a: Tensor, b: Tensor) -> Tensor:
         return torch.dot(a, b)
 
+    def between(self, a: Tensor, b: Tensor) -> Tensor:
+        return torch.dist(a, b)
+
     def norm(self, v: Tensor, order: float = 2.0) -> Tensor:
         norm: Tensor = torch.linalg.vector_norm(v, order)
         return norm
@@ -168,6 +192,15 @@ class TensorSpace:
 
     def scalars(self, values: Sequence[Any]) -> Tensor:
         return torch.stack(list(values))
+
+    def joined(self, first: Tensor, second: Tensor) -> Tensor:
+        return torch.cat([first, second])
+
+    def read_at_once(self, loss: Tensor, gradient: Tensor, scalars: Tensor) -> list[float]:
+        loss = loss.detach().to(self.device, torch.float64).reshape(1)
+        finite = gradient.isfinite().all().double().reshape(1)
+        read: list[float] = torch.cat([loss, finite, scalars]).tolist()
+        return read
 
 
 ARRAYS = ArraySpace()

@@ -75,13 +75,18 @@ class CurvedEvaluator(Evaluator[V]):
                 return Curved(None, True, self.here)
         return Curved(result if finite else None, finite, self.here)
 
-    def evaluate(self, x: V, permit: Callable[[], None] | None = None) -> Evaluation[V]:
+    def evaluate(
+        self,
+        x: V,
+        permit: Callable[[], None] | None = None,
+        measure: Callable[[V], V] | None = None,
+    ) -> Evaluation[V]:
         """As the base class does; a run that a product asked for counts now."""
         if self._is_early and self._same(x, self.x):
             self._is_early = False
             self.evaluations += 1
             self.profile.count("reload", -1)
-        return super().evaluate(x, permit)
+        return super().evaluate(x, permit, measure)
 
     def _run(self) -> Loss:
         return self.curvature.evaluate() if self.has_gradient else super()._run()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Generic, NamedTuple, TypeVar
+
+from torch import Tensor
 
 from ..bridge.interface import Bridge, V
 from ..bridge.space import Space
@@ -29,6 +31,7 @@ class Evaluation(NamedTuple, Generic[V]):
         gradient: of the loss; None where none was computed, or it is no longer kept.
         finite: whether the loss and the gradient are.
         recovered: whether the loss stands for an exception that the closure may raise.
+        scalars: what was measured of the gradient, where it came over with the loss.
     """
 
     x: V
@@ -36,6 +39,7 @@ class Evaluation(NamedTuple, Generic[V]):
     gradient: V | None
     finite: bool
     recovered: bool = False
+    scalars: Sequence[float] = ()
 
 
 class Evaluator(Generic[V]):
@@ -99,13 +103,20 @@ class Evaluator(Generic[V]):
         """The last of them, in words."""
         return self._runner.recovered_from
 
-    def evaluate(self, x: V, permit: Callable[[], None] | None = None) -> Evaluation[V]:
+    def evaluate(
+        self,
+        x: V,
+        permit: Callable[[], None] | None = None,
+        measure: Callable[[V], V] | None = None,
+    ) -> Evaluation[V]:
         """What the closure gives at x; it is run unless that is known.
 
         The gradient is a fresh vector (Note [fresh gradients]).
 
         Args:
             permit: asked before a run; may raise.
+            measure: gradient -> scalars as a vector. Where to read a scalar is to wait for a
+                device it is called at once, so that they come over with the loss.
         """
         is_here = self._same(x, self.x)
         if is_here and self.here is not None:
@@ -117,7 +128,10 @@ class Evaluator(Generic[V]):
             self._move(x if self.keeps_points else self.space.copy(x))
         self.evaluations += 1
         loss: Loss = self.guard.run("closure", "closure", self._run)
-        self.here = found = self._read(loss)
+        if measure is not None and self.space.waits and not isinstance(loss, float):
+            self.here = found = self._read_at_once(loss, measure)
+        else:
+            self.here = found = self._read(loss)
         return found
 
     def count_elsewhere(self, losses: int) -> None:
@@ -225,6 +239,17 @@ class Evaluator(Generic[V]):
             raise
         finite = finite and math.isfinite(value)
         return Evaluation(self.x, value, gradient, finite, self.recovered)
+
+    def _read_at_once(self, loss: Tensor, measure: Callable[[V], V]) -> Evaluation[V]:
+        """As :meth:`_read`, and what ``measure`` finds; a device is waited for once."""
+        try:
+            gradient = self.bridge.flatten_grads()
+            value, is_finite, *scalars = self.space.read_at_once(loss, gradient, measure(gradient))
+        except BaseException as error:
+            self.guard.remember(error)
+            raise
+        finite = bool(is_finite) and math.isfinite(value)
+        return Evaluation(self.x, value, gradient, finite, self.recovered, scalars)
 
     def _restore_grads(self) -> None:
         """Undo what was added to the gradients, or dropped; curvature is not of such ones."""

@@ -103,9 +103,15 @@ class Objective(Generic[V]):
         value = self.best_value
         return Evaluation(self.best_x, value if value < math.inf else math.nan, None, True)
 
-    def evaluate(self, x: V, permit: Callable[[], None] | None = None) -> Evaluation[V]:
+    def evaluate(
+        self,
+        x: V,
+        permit: Callable[[], None] | None = None,
+        measure: Callable[[V], V] | None = None,
+    ) -> Evaluation[V]:
         """What the closure gives at x, filed; see :meth:`Evaluator.evaluate`."""
-        found = self.evaluator.evaluate(x if self._clip is None else self._clip(x), permit)
+        x = x if self._clip is None else self._clip(x)
+        found = self.evaluator.evaluate(x, permit, measure)
         return found if found is self._filed else self.observe(found)
 
     def look_in(self, region: Where) -> None:

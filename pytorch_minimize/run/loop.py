@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from functools import partial
 from typing import Any
 
 from scipy.optimize import OptimizeResult
@@ -28,17 +30,13 @@ def solve(solver: Solver[Any], run: Run, plan: Plan) -> OptimizeResult:
     Returns:
         A result as scipy's, with the solver's own fields besides.
     """
+    asked = _Asked(run)
     stage, ending, x, status = solver.start(run.x0), None, None, None
     while ending is None and status is None:
-        before = solver_nit = solver.nit
-        ending = _advance(stage, run)
-        if ending is None:
-            solver_nit = solver.nit
-        if solver_nit > before:
-            told = OptimizeResult(x=solver.x, fun=solver.value)
-            run.evaluator.profile.begin("bridge")
-            ending = run.watch.iteration(solver.x, told)
-            run.evaluator.profile.begin("solver")
+        before = solver.nit
+        ending = asked.go_through(stage)
+        if ending is None and solver.nit > before:
+            ending = asked.tell(solver)
             x = None if ending is None else solver.x
         status = solver.done() if ending is None else None
         stage = solver.step()
@@ -61,34 +59,73 @@ def solve(solver: Solver[Any], run: Run, plan: Plan) -> OptimizeResult:
     )
 
 
-def _advance(stage: Stage[Any], run: Run) -> Ending | None:
-    """Go through a stage; why the run ended inside it, if it did."""
-    profile, watch = run.evaluator.profile, run.watch
-    try:
-        trial = next(stage, None)
-        while trial is not None:
-            profile.begin("bridge", "fun")
-            ending = watch.due() if watch.looks else None
-            if ending is not None:
-                return ending
-            answer = _answer(trial, run)
-            profile.begin("solver")
-            try:
-                trial = stage.send(answer)
-            except StopIteration:
-                break
-    finally:
-        stage.close()
-        profile.begin("solver")
-    return None
+class _Asked:
+    """Answers what a solver asks for.
 
+    On a device all that is wanted of one evaluation, by the solver and by the history, comes over
+    in one copy: it is waited for once.
 
-def _answer(trial: Trial[Any], run: Run) -> Answer[Any]:
-    run.evaluator.profile.count("jac")
-    found = run.objective.evaluate(trial.x)
-    gradient = found.gradient
-    assert gradient is not None
-    if trial.measure is None or not found.finite:
-        return Answer(found.value, gradient, found.finite)
-    run.evaluator.profile.begin("solver")
-    return Answer(found.value, gradient, True, trial.measure(gradient).tolist())
+    Args:
+        run: the step.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self._run, self._space = run, run.evaluator.space
+        self._profile = run.evaluator.profile
+        self._lengths: tuple[float, float] | None = None
+
+    def go_through(self, stage: Stage[Any]) -> Ending | None:
+        """Go through a stage; why the run ended inside it, if it did."""
+        watch = self._run.watch
+        try:
+            trial = next(stage, None)
+            while trial is not None:
+                self._profile.begin("bridge", "fun")
+                ending = watch.due() if watch.looks else None
+                if ending is not None:
+                    return ending
+                answer = self._answer(trial)
+                self._profile.begin("solver")
+                try:
+                    trial = stage.send(answer)
+                except StopIteration:
+                    break
+        finally:
+            stage.close()
+            self._profile.begin("solver")
+        return None
+
+    def tell(self, solver: Solver[Any]) -> Ending | None:
+        """The solver has come to an iterate; why the run is to end there."""
+        self._profile.begin("bridge")
+        told = OptimizeResult(x=solver.x, fun=solver.value)
+        ending = self._run.watch.iteration(solver.x, told, self._lengths)
+        self._profile.begin("solver")
+        return ending
+
+    def _answer(self, trial: Trial[Any]) -> Answer[Any]:
+        self._profile.count("jac")
+        waits = self._space.waits
+        measure = partial(self._measure, trial) if waits else None
+        found = self._run.objective.evaluate(trial.x, measure=measure)
+        assert found.gradient is not None
+        answer = partial(Answer, found.value, found.gradient, found.finite)
+        if not found.finite or (trial.measure is None and not waits):
+            return answer()
+        if not waits:
+            self._profile.begin("solver")
+            assert trial.measure is not None
+            return answer(trial.measure(found.gradient).tolist())
+        scalars = found.scalars or self._measure(trial, found.gradient).tolist()
+        self._lengths = scalars[0], scalars[1]
+        return answer(scalars[2:])
+
+    def _measure(self, trial: Trial[Any], gradient: Any) -> Any:
+        """Lengths for the history, and what the solver wants."""
+        space = self._space
+        lengths = space.scalars(
+            [space.between(trial.x, self._run.watch.iterate), space.norm(gradient, math.inf)]
+        )
+        if trial.measure is None:
+            return lengths
+        return space.joined(lengths, trial.measure(gradient))

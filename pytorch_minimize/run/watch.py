@@ -77,12 +77,15 @@ class Watch(Generic[V]):
             self._checkpoint.if_due()
         return self._limits.due(objective.evaluations)
 
-    def iteration(self, x: V, result: OptimizeResult) -> Ending | None:
+    def iteration(
+        self, x: V, result: OptimizeResult, lengths: tuple[float, float] | None = None
+    ) -> Ending | None:
         """The solver has come to x; why it must end there.
 
         Args:
             x: the iterate.
             result: what it tells of it; set right where the closure's values are known.
+            lengths: of the step from the iterate before, and max |g|, where they are known.
         """
         known = self._objective.next_iteration(x)
         if known is not None:  # Note [true values]
@@ -93,7 +96,7 @@ class Watch(Generic[V]):
         if self._habits.tells_state:
             self.state = result
         self.nit += 1
-        self._record(x, float(result["fun"]), known)
+        self._record(x, float(result["fun"]), known, lengths)
         if self._ask_user is not None and self._evaluator.lend(x, self._ask_user, result):
             return Ending.CALLBACK
         if self._limits.at_iterates:
@@ -106,20 +109,28 @@ class Watch(Generic[V]):
             self._show()
             self._bar.close()
 
-    def _record(self, x: V, loss: float, known: Evaluation[V] | None) -> None:
+    def _record(
+        self,
+        x: V,
+        loss: float,
+        known: Evaluation[V] | None,
+        lengths: tuple[float, float] | None,
+    ) -> None:
         evaluator, space = self._evaluator, self._evaluator.space
         before, self.iterate = self.iterate, space.copy(x) if known is None else known.x
-        step_length = space.distance(before, self.iterate)
-        gradient = None if known is None else known.gradient
-        if gradient is not None:
-            self._last_grad_norm = space.largest(gradient)
-        elif step_length > 0.0:
-            self._last_grad_norm = math.nan
+        if lengths is None:
+            lengths = space.distance(before, self.iterate), math.nan
+            if known is not None and known.gradient is not None:
+                self._last_grad_norm = space.largest(known.gradient)
+            elif lengths[0] > 0.0:
+                self._last_grad_norm = math.nan
+        else:
+            self._last_grad_norm = lengths[1]
         seconds = perf_counter() - self._start
         self._history.append(
             loss=loss,
             grad_norm=self._last_grad_norm,
-            step_length=step_length,
+            step_length=lengths[0],
             evaluations=evaluator.evaluations,
             seconds=seconds,
         )

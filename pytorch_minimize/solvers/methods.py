@@ -70,6 +70,7 @@ _SELF_SCALED: Mapping[str, Option] = {
     "initial_scale": _FLAG,
 }
 
+
 @dataclasses.dataclass(frozen=True)
 class QuasiNewtonMethod:
     """A row of the table.

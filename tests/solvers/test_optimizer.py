@@ -14,9 +14,12 @@ from scipy.optimize import OptimizeResult, minimize
 from torch import Tensor, nn
 
 import pytorch_minimize
+from pytorch_minimize.bridge.space import TensorSpace
+from pytorch_minimize.closure import runner
 from pytorch_minimize.optim import DualAnnealingWrapper, MinimizeWrapper
 from pytorch_minimize.scipy_minimize import optimizer as optimizer_module
 from pytorch_minimize.solvers import memory
+from pytorch_minimize.solvers import methods as methods_module
 from pytorch_minimize.solvers.methods import ROWS
 
 METHODS = tuple(row.name for row in ROWS.values())
@@ -261,3 +264,53 @@ def test_it_can_be_the_local_search_of_a_global_one() -> None:
     )
     optimizer.step(lambda: ((x - 1) ** 2).sum() + (x[0] * x[1] - 1) ** 2)
     assert np.allclose(optimizer.res.x, 1.0, atol=1e-4)
+
+
+@each
+def test_a_device_is_waited_for_once_an_evaluation(
+    method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Counted where tensors of the host stand for those of a device that must be waited for."""
+    waits: list[str] = []
+    device = torch.device("cpu")
+
+    class Waiting(TensorSpace):
+        def __init__(self, device: torch.device) -> None:
+            super().__init__(device)
+            self.waits = True
+
+    def noted(name: str) -> Any:
+        original = getattr(Tensor, name)
+
+        def reading(self: Tensor, *args: Any) -> Any:
+            waits.append(name)
+            return original(self, *args)
+
+        return reading
+
+    monkeypatch.setattr(optimizer_module, "_device", lambda bridge: device)
+    monkeypatch.setattr(optimizer_module, "TensorSpace", Waiting)
+    monkeypatch.setattr(methods_module, "TensorSpace", Waiting)
+    monkeypatch.setattr(runner, "_is_on_host", lambda loss: False)
+    instance, plain = rosenbrock(), rosenbrock()
+    optimizer = made(method, instance)
+    for name in ("item", "tolist", "__float__", "__bool__", "__int__", "numpy", "cpu"):
+        monkeypatch.setattr(Tensor, name, noted(name))
+    spent: list[int] = []
+
+    def closure() -> Tensor:
+        spent.append(len(waits))
+        return instance.closure(1)()
+
+    optimizer.step(closure)
+    monkeypatch.undo()
+    between = np.diff(spent)
+    assert optimizer.res.nfev == len(spent)
+    # Two at the start: H is the identity, and the first line begins.
+    assert set(between[1:]) == {1}
+    by_arrays = made(method, plain)
+    by_arrays.step(plain.closure(1))
+    assert optimizer.res.nit == by_arrays.res.nit
+    for column in ("loss", "grad_norm", "step_length"):
+        mine, its = getattr(optimizer.history, column), getattr(by_arrays.history, column)
+        assert np.allclose(mine, its, rtol=1e-4)
