@@ -164,7 +164,8 @@ class Settings:
         default=False,
         metadata=_keyword(
             _BOOL,
-            """start BFGS from the inverse Hessian of the last step, or of a state that was loaded;
+            """start BFGS, torch-BFGS, SSBFGS or SSBroyden from the inverse Hessian of the last step, or
+            of a state that was loaded;
             ``state_dict()`` then holds it, n x n numbers.""",
         ),
     )

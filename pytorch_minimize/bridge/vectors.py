@@ -1,4 +1,4 @@
-"""What is asked of flat vectors: whether they are equal, how far apart, how large."""
+"""What is asked of arrays as flat vectors; of vectors of any kind, see `space.py`."""
 
 from __future__ import annotations
 

@@ -53,9 +53,6 @@ class Objective(Generic[V]):
     alive in it, of which most are one and the same: the best point, the iterate, the last that was
     finite with its gradient (which the solver holds as well), and those of its evaluator.
 
-    Note [points stay]: a vector that a point is kept in is never written again, so that to keep
-    one is to keep a reference.
-
     Args:
         evaluator: owns where the parameters are.
         region: where the solver may look; :meth:`look_in` and, for a while, :meth:`within` say

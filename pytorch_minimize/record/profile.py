@@ -17,7 +17,7 @@ class Profile:
 
     ``closure`` is the user's forward and backward, until a device is done with them, ``bridge``
     the traffic between the model and the flat vector, ``curvature`` the Hessian products,
-    ``solver`` scipy itself and everything else. At each change of part the time since the last
+    ``solver`` the solver itself and everything else. At each change of part the time since the last
     change goes to the part that ends, so the parts add up to ``total`` by construction.
 
     Where a ``torch.profiler`` is on, its traces show each stretch of bridge, curvature and solver

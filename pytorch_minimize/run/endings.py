@@ -1,4 +1,4 @@
-"""How a run can end before scipy would end it, or other than scipy says."""
+"""How a run can end before its solver would end it, or other than that says."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def ended(
     nit: int,
     state: OptimizeResult | None = None,
 ) -> OptimizeResult:
-    """What scipy would have returned where we end a run, as far as it is known.
+    """What the solver would have returned where we end a run, as far as it is known.
 
     Args:
         ending: why.

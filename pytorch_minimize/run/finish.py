@@ -65,8 +65,8 @@ def true_end(
 ) -> None:
     """Let ``res.x`` and ``res.fun`` be a point and the loss that the closure gave there.
 
-    scipy's may not be: it was told other values where the closure's were not finite, and L-BFGS-B,
-    ending ABNORMAL, restores x but not the loss.
+    A solver's may not be: scipy's are told other values where the closure's are not finite, and
+    L-BFGS-B, ending ABNORMAL, restores x but not the loss.
 
     Args:
         objective: of the run.

@@ -38,7 +38,7 @@ class SavedState:
     Attributes:
         history: as :meth:`History.state_dict` gives it.
         best: the best point, or None.
-        inverse: the inverse Hessian of BFGS, or None.
+        inverse: the inverse Hessian of a quasi-Newton method, or None.
         method: by which it came about; None where a state of version 0.1.0 does not say.
         bounds: of each param group.
         rest: what torch restores: groups without bounds, and states but for our own.

@@ -82,7 +82,7 @@ class Resumable(BoundedGroups):
             - ``history`` and the counters that go with it.
             - ``loss`` of the best point; None, and no ``best``, before any run.
             - ``variables``: how many numbers the best point has.
-            - ``hess_inv``, the inverse Hessian (n, n) of BFGS, with ``warm_start`` only.
+            - ``hess_inv``, the inverse Hessian (n, n), with ``warm_start`` only.
             - ``method``, ``settings``, ``arguments``: how the run was made, for who reads it.
 
             All of it can be loaded by ``torch.load(file, weights_only=True)``.

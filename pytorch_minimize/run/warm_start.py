@@ -1,4 +1,4 @@
-"""The inverse Hessian that one BFGS run hands to the next."""
+"""The inverse Hessian that one quasi-Newton run hands to the next."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _logger = logging.getLogger("pytorch_minimize")
 
 @dataclass(frozen=True, eq=False)
 class InverseHessian:
-    """An inverse Hessian as BFGS left it, and the variables that it is of.
+    """An inverse Hessian as a run left it, and the variables that it is of.
 
     Attributes:
         variables: those of the run.

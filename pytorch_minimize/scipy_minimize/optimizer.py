@@ -33,7 +33,7 @@ __all__ = ["MinimizeOptimizer", "ScipyOptimizer"]
 
 
 class ScipyOptimizer(FullBatchOptimizer):
-    """Flat vectors are arrays, and scipy's BLAS threads are held while its solver runs.
+    """For scipy's solvers flat vectors are arrays, and its BLAS threads are held while they run.
 
     Args:
         params: see :class:`FullBatchOptimizer`.
@@ -48,7 +48,10 @@ class ScipyOptimizer(FullBatchOptimizer):
         lr, run_keywords = split(run_keywords)
         settings = Settings.parse(run_keywords, ARGUMENTS)
         if settings.warm_start and not warm:
-            raise ValueError(f"warm_start: only BFGS can be warm started, not {name}")
+            raise ValueError(
+                f"warm_start: only methods with an inverse Hessian can be warm started (BFGS, "
+                f"torch-BFGS, SSBFGS, SSBroyden), not {name}"
+            )
         super().__init__(params, settings, lr)
 
     def _evaluator(self, runner: ClosureRunner, asks: Asks, **keywords: Any) -> Evaluator[Array]:

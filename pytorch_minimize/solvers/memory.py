@@ -38,6 +38,6 @@ def check_fits(method: str, n: int, device: torch.device | None = None) -> None:
     if free is not None and needed > free:
         raise MemoryError(
             f"{method} keeps a dense inverse Hessian, which for {n} variables takes "
-            f"{needed / 1e9:.3g} GB; {free / 1e9:.3g} GB are free. method='SS-L-BFGS' keeps a few "
+            f"{needed / 1e9:.3g} GB; {free / 1e9:.3g} GB are free. method='L-BFGS-B' keeps a few "
             "vectors instead"
         )
