@@ -46,7 +46,7 @@ def contention(maxiter: int, rounds: int) -> list[Row]:
             continue
         if name == OURS:
             runs["ours, one BLAS thread (as it is)"] = peer.run
-            runs["ours, BLAS left alone"] = partial(ours, scipy_blas_threads=None)
+            runs["ours, BLAS left alone"] = partial(ours, blas_threads=None)
         else:
             runs[f"{name}, one BLAS thread"] = partial(_limited, peer.run, 1)
             runs[f"{name} (as it is)"] = peer.run

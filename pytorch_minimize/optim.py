@@ -53,13 +53,14 @@ class MinimizeWrapper(MinimizeOptimizer):
             numbers, None, or arrays that broadcast to each of its parameters (for a complex one
             they bound the real and the imaginary part); groups without are free.
         minimizer_args: the keywords of :func:`scipy.optimize.minimize`, none by default:
-            ``method`` (a name in any case; a callable with scipy's signature; None for scipy's own
-            choice; or ``"SSBFGS"``, ``"SSBroyden"`` and ``"torch-BFGS"``, which are not scipy's, see
-            :func:`~pytorch_minimize.ssbroyden`), ``tol``, ``options``, ``bounds``, ``constraints``, ``callback``, ``jac``,
-            ``hess``, ``hessp``, ``args``. ``jac`` True or absent means autograd; False means
-            scipy's finite differences. Bounds and callables speak of the flat vector, and so do
-            scipy's own constraints; :class:`ClosureConstraint` speaks of the model. Bounds are
-            rounded to numbers of the parameters' dtype, towards the inside.
+            ``method`` (a name in any case, a callable with scipy's signature, or None for scipy's
+            own choice; ``"SSBFGS"``, ``"SSBroyden"`` and ``"torch-BFGS"`` are methods of our own,
+            see :func:`~pytorch_minimize.ssbroyden`), ``tol``, ``options``, ``bounds``,
+            ``constraints``, ``callback``, ``jac``, ``hess``, ``hessp``, ``args``. ``jac`` True or
+            absent means autograd; False means scipy's finite differences. Bounds and callables
+            speak of the flat vector, and so do scipy's own constraints; :class:`ClosureConstraint`
+            speaks of the model. Bounds are rounded to numbers of the parameters' dtype, towards the
+            inside.
             ``callback`` ends the run by raising or returning StopIteration; for trust-constr, as
             in scipy, by returning True as well.
         {run_keywords}

@@ -23,7 +23,7 @@ PathAndSeconds = tuple[str | os.PathLike[str], float]
 class RunKeywords(TypedDict, total=False):
     """Names and types of the keywords once more, in the only form that type checkers unpack."""
 
-    scipy_blas_threads: int | None
+    blas_threads: int | None
     nonfinite: OnNonfinite
     recover: Exceptions
     progress: bool
@@ -83,6 +83,10 @@ def _keyword(kind: _Kind, meaning: str) -> dict[str, Any]:
     return {"accepts": accepts, "expected": expected, "meaning": " ".join(meaning.split())}
 
 
+# From when scipy's own threads alone were held.
+_OLD_NAME = "scipy_blas_threads"
+
+
 @dataclass(frozen=True)
 class Settings:
     """How a run is carried out, whichever solver carries it out.
@@ -91,12 +95,13 @@ class Settings:
     `pytorch_minimize.signatures` shows them to users.
     """
 
-    scipy_blas_threads: int | None = field(
+    blas_threads: int | None = field(
         default=1,
         metadata=_keyword(
             (_or_none(_is_count), "a positive int, or None to leave it alone"),
-            """threads of scipy's own BLAS while scipy runs (not numpy's, not torch's, and not
-            while the closure runs); None leaves it alone.""",
+            """threads of scipy's and numpy's own BLAS while a solver of scipy's runs (not torch's,
+            and not while the closure runs); None leaves them alone. ``scipy_blas_threads`` is an
+            older name of it.""",
         ),
     )
     nonfinite: OnNonfinite = field(
@@ -164,9 +169,8 @@ class Settings:
         default=False,
         metadata=_keyword(
             _BOOL,
-            """start BFGS, torch-BFGS, SSBFGS or SSBroyden from the inverse Hessian of the last step, or
-            of a state that was loaded;
-            ``state_dict()`` then holds it, n x n numbers.""",
+            """start BFGS, torch-BFGS, SSBFGS or SSBroyden from the inverse Hessian of the last
+            step, or of a state that was loaded; ``state_dict()`` then holds it, n x n numbers.""",
         ),
     )
     captured_graph: bool = field(
@@ -230,6 +234,11 @@ class Settings:
             TypeError: an unknown keyword.
             ValueError: a value that is not understood.
         """
+        keywords = dict(keywords)
+        if _OLD_NAME in keywords:
+            if "blas_threads" in keywords:
+                raise TypeError(f"{_OLD_NAME} is an older name of blas_threads: give one of them")
+            keywords["blas_threads"] = keywords.pop(_OLD_NAME)
         known = [keyword.name for keyword in fields(cls)]
         unknown = sorted(set(keywords) - set(known))
         if unknown:

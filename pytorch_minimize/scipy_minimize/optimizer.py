@@ -24,7 +24,7 @@ from ..run.plan import Plan
 from ..settings import Settings
 from ..typing import Array
 from .arguments import Arguments
-from .blas_threads import ScipyBlasThreads
+from .blas_threads import BlasThreads
 from .function import ScipyFunction
 from .keywords import ARGUMENTS
 from .minimize import all_fixed, callback_of, prepare, until_stopped
@@ -55,7 +55,7 @@ class ScipyOptimizer(FullBatchOptimizer):
         super().__init__(params, settings, lr)
 
     def _evaluator(self, runner: ClosureRunner, asks: Asks, **keywords: Any) -> Evaluator[Array]:
-        threads = ScipyBlasThreads(self._settings.scipy_blas_threads)
+        threads = BlasThreads(self._settings.blas_threads)
         guard = make_guard(self.profile, threads)
         return make_evaluator(
             runner, runner.bridge, ARRAYS, guard, self.profile, asks, self._settings, **keywords

@@ -133,7 +133,7 @@ def test_copies_keep_their_configuration(how: str, stepped: bool) -> None:
     original = MinimizeWrapper(
         instance.params,
         {"method": "L-BFGS-B", "options": options},
-        scipy_blas_threads=2,
+        blas_threads=2,
         nonfinite="raise",
     )
     if stepped:

@@ -104,7 +104,7 @@ def test_a_second_step_at_the_solution_is_silent(make: Any) -> None:
         ("timeout", float("nan")),
         ("warm_start", 1),
         ("nonfinite", "ignore"),
-        ("scipy_blas_threads", 0),
+        ("blas_threads", 0),
     ],
 )
 def test_settings_that_are_not_understood(name: str, value: Any) -> None:

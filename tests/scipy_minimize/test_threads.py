@@ -1,4 +1,4 @@
-"""scipy's own BLAS pool is held while scipy works, and is the user's while the closure does."""
+"""BLAS pools of scipy's and numpy's own are held while scipy works; closures have the user's."""
 
 from __future__ import annotations
 
@@ -29,9 +29,15 @@ def threads() -> dict[str, int]:
     found = {"torch": torch.get_num_threads()}
     for pool in threadpoolctl.threadpool_info():
         if pool["user_api"] == "blas":
-            owner = "scipy" if "scipy.libs" in pool["filepath"] else "other"
+            owners = (name for name in ("scipy", "numpy") if f"{name}.libs" in pool["filepath"])
+            owner = next(owners, "other")
             found[owner] = pool["num_threads"]
     return found
+
+
+def held_ones() -> set[str]:
+    """The pools that are scipy's and numpy's own; numpy may share one with torch."""
+    return {"scipy", "numpy"} & set(threads())
 
 
 pytestmark = pytest.mark.skipif(
@@ -69,7 +75,9 @@ class Watch:
         MinimizeWrapper(self.instance.params, {"method": self.method}, **more).step(self.closure)
 
 
-@pytest.mark.parametrize(("more", "held"), [({}, 1), ({"scipy_blas_threads": 2}, 2)])
+@pytest.mark.parametrize(
+    ("more", "held"), [({}, 1), ({"blas_threads": 2}, 2), ({"scipy_blas_threads": 2}, 2)]
+)
 def test_held_for_scipy_alone(more: dict[str, Any], held: int) -> None:
     before = threads()
     assert before["scipy"] == USERS
@@ -77,7 +85,7 @@ def test_held_for_scipy_alone(more: dict[str, Any], held: int) -> None:
     watch.run(**more)
     assert watch.inside
     assert all(seen == before for seen in watch.inside)
-    assert all(seen == before | {"scipy": held} for seen in watch.solver)
+    assert all(seen == before | dict.fromkeys(held_ones(), held) for seen in watch.solver)
     assert threads() == before
 
 
@@ -177,7 +185,7 @@ def test_an_interrupt_beside_the_closure_leaves_the_next_run_held(
     monkeypatch: pytest.MonkeyPatch, at: int
 ) -> None:
     """Ctrl-C comes when the user's setting was just given back, before the closure began."""
-    before, calls, limit = threads(), 0, blas_threads._scipy_blas()
+    before, calls, limit = threads(), 0, blas_threads._private_blas()
 
     class Interrupted:
         hold = limit.hold
@@ -192,7 +200,7 @@ def test_an_interrupt_beside_the_closure_leaves_the_next_run_held(
 
     watch = Watch()
     with monkeypatch.context() as patch:
-        patch.setattr(blas_threads, "_scipy_blas", Interrupted)
+        patch.setattr(blas_threads, "_private_blas", Interrupted)
         with pytest.raises(KeyboardInterrupt):
             watch.run()
     assert threads() == before
