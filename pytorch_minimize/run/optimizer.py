@@ -7,13 +7,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from scipy.optimize import Bounds, OptimizeResult
 from torch import Tensor
 
 from ..bridge.interface import Bridge
-from ..bridge.make import make_bridge
 from ..closure.captured_graphs import FixedGradients
 from ..closure.runner import ClosureRunner
 from ..curvature.check_closure import check_closure
@@ -29,12 +27,12 @@ from ..record.profile import Profile
 from ..region.box import start_within
 from ..region.region import Region
 from ..settings import Settings
-from ..typing import Array, UserClosure
+from ..typing import UserClosure
 from ..wording import shown
+from .bridged import Bridged
 from .finish import finish
 from .first_step import FirstStep
 from .plan import Plan
-from .state import Resumable
 from .warm_start import InverseHessian
 from .watch import Watch
 
@@ -60,7 +58,7 @@ class Run:
     x0: Any
 
 
-class FullBatchOptimizer(Resumable):
+class FullBatchOptimizer(Bridged):
     """A torch optimizer whose ``step`` hands the model to a solver for a whole minimisation.
 
     Subclasses say which solver (:attr:`_plan`), what evaluates for it (:meth:`_make_evaluator`) and
@@ -88,10 +86,8 @@ class FullBatchOptimizer(Resumable):
         self._settings = settings
         if settings.checkpoint is not None:
             check_path(settings.checkpoint[0])
-        self._bridge: Bridge | None = None
         self._running = False
         self._objective: Objective[Any] | None = None  # of the step that runs
-        self._bridged: list[tuple[object, ...]] = []  # parameters as they were when it was made
         self._best: BestPoint | None = None
         self._inverse: InverseHessian | None = None
         self.res = None
@@ -102,11 +98,6 @@ class FullBatchOptimizer(Resumable):
         self._first_step: FirstStep | None = FirstStep(
             param for group in self.param_groups for param in group["params"]
         )
-
-    @property
-    def bridge(self) -> Bridge:
-        """Between the flat vector and the parameters that are optimised now."""
-        return self._current_bridge()
 
     def step(self, closure: UserClosure) -> Tensor:  # type: ignore[override]
         """Minimise the loss that ``closure`` returns, from the parameters' current values.
@@ -164,14 +155,6 @@ class FullBatchOptimizer(Resumable):
         _require_closure("hessian", closure, "It is run now, and again for products")
         runner = self._make_runner(closure, self._current_bridge())
         return ClosureHessian.of(runner, self._settings)
-
-    def ravel_pack(self, tensors: Iterable[Tensor | None]) -> Array:
-        """One tensor per parameter -> one flat float64 vector; None counts as zeros."""
-        return self._current_bridge().flatten(list(tensors))
-
-    def np_unravel_unpack(self, x: Any) -> list[Tensor]:
-        """One flat vector -> new tensors in each parameter's shape, dtype and device."""
-        return self._current_bridge().unflatten(np.asarray(x, dtype=np.float64))
 
     @property
     @abstractmethod
@@ -277,10 +260,6 @@ class FullBatchOptimizer(Resumable):
         path, seconds = self._settings.checkpoint
         return Checkpoint(path, seconds, self.state_dict)
 
-    def _optimised(self) -> list[Tensor]:
-        params = list(dict.fromkeys(p for group in self.param_groups for p in group["params"]))
-        return [p for p in params if p.requires_grad] or params
-
     def _require_gradients(self, plan: Plan) -> None:
         """Refuse to run a method that needs a gradient where no parameter requires one."""
         if plan.asks.gradient and not any(p.requires_grad for p in self._optimised()):
@@ -293,27 +272,13 @@ class FullBatchOptimizer(Resumable):
     def _check_sizes(self) -> None:
         """Refuse options and constraints that are of another number of variables."""
 
-    def _current_bridge(self) -> Bridge:
-        """The bridge, made anew where parameters were added, frozen, thawed or converted."""
-        if self._bridge is not None and self._objective is not None:
-            return self._bridge  # of the run, which no such change reaches
-        params = self._optimised()
-        if not params:
-            raise ValueError("the param groups have no parameters: there is nothing to optimise")
-        if self._bridge is None or self._bridged != [_memory(param) for param in params]:
-            bridge = make_bridge(params)
-            if bridge.numel == 0:
-                raise ValueError("the parameters have no elements: there is nothing to optimise")
-            self._bridge, self._bridged = bridge, [_memory(param) for param in params]
-        return self._bridge
-
     def __getstate__(self) -> dict[str, Any]:
         own = ("_settings", "_inverse", "_best", "res", "profile", "history")
         return super().__getstate__() | {name: self.__dict__[name] for name in own}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        for name in ("_bridge", "_objective", "_best", "_inverse"):
+        for name in ("_objective", "_best", "_inverse"):
             self.__dict__.setdefault(name, None)
         self.__dict__.setdefault("_running", False)
         self.__dict__.setdefault("_first_step", FirstStep([]))
@@ -341,9 +306,3 @@ def _load_best(objective: Objective[Any], leaving: BaseException) -> None:
     except RuntimeError as error:
         if hasattr(leaving, "add_note"):  # Python 3.11
             leaving.add_note(f"The parameters could not be set to the best point seen: {error}")
-
-
-def _memory(param: Tensor) -> tuple[object, ...]:
-    """Which parameter it is, and all of it that a bridge relies on."""
-    where = id(param), param.device, param.data_ptr()
-    return *where, param.dtype, param.shape, param.stride()

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from pytorch_minimize.bridge.make import make_bridge
 from pytorch_minimize.optim import MinimizeWrapper
-from pytorch_minimize.run import optimizer as optimizer_module
+from pytorch_minimize.run import bridged
 
 
 def captured(params: list[nn.Parameter], method: str, **given: Any) -> MinimizeWrapper:
@@ -49,7 +49,7 @@ def test_no_run_is_spent_on_it() -> None:
 
 
 def test_as_a_device_does_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(optimizer_module, "make_bridge", emulated(0))
+    monkeypatch.setattr(bridged, "make_bridge", emulated(0))
     replayed = Replayed(himmelblau(), spent=True)
     optimizer = captured(replayed.instance.params, "L-BFGS-B")
     optimizer.step(replayed)

@@ -19,7 +19,7 @@ from pytorch_minimize.optim import MinimizeWrapper
 from pytorch_minimize.problem import evaluator
 from pytorch_minimize.record import clock
 from pytorch_minimize.record.profile import Profile
-from pytorch_minimize.run import optimizer as optimizer_module
+from pytorch_minimize.run import bridged
 
 LOSSES: dict[str, Callable[[], Tensor]] = {
     "float64": lambda: torch.tensor(0.1, dtype=torch.float64),
@@ -85,7 +85,7 @@ def test_evaluation_of_nothing_but_zeros() -> None:
 def losses_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a device: no loss is read when the closure returns, and tensors cross together."""
     monkeypatch.setattr(runner, "_is_on_host", lambda loss: False)
-    monkeypatch.setattr(optimizer_module, "make_bridge", emulated(0))
+    monkeypatch.setattr(bridged, "make_bridge", emulated(0))
 
 
 @pytest.mark.parametrize("method", ["L-BFGS-B", "SLSQP", "trust-ncg", "trust-exact"])
@@ -95,7 +95,7 @@ def test_the_path_is_the_same(method: str, monkeypatch: pytest.MonkeyPatch) -> N
         with monkeypatch.context() as patch:
             if stays:
                 patch.setattr(runner, "_is_on_host", lambda loss: False)
-                patch.setattr(optimizer_module, "make_bridge", emulated(0))
+                patch.setattr(bridged, "make_bridge", emulated(0))
             instance = rosenbrock()
             optimizer = MinimizeWrapper(instance.params, {"method": method})
             loss = optimizer.step(lambda instance=instance: instance.loss(instance.params))
