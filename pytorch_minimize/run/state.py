@@ -156,7 +156,8 @@ class Resumable(BoundedGroups):
         best = self._best
         if objective is not None and math.isfinite(objective.best_value):
             variables = Variables.of(objective.evaluator.bridge.params)
-            x = objective.evaluator.space.to_host(objective.best_x)
+            # A copy: a solver of ours may end with this very vector, which users write into.
+            x = np.array(objective.evaluator.space.to_host(objective.best_x))
             return BestPoint(variables, x, objective.best_value)
         if best is None:
             return None

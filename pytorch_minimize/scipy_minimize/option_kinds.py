@@ -106,7 +106,7 @@ OPTION_KINDS: Mapping[str, Kind] = _kinds(
         "maxcor maxls": _POSITIVE,
         "maxCGit": _WHOLE,
         "disp iprint verbose mesg_num": _LEVEL,
-        "return_all adaptive inexact sparse_jacobian": _FLAG,
+        "return_all adaptive inexact sparse_jacobian initial_scale": _FLAG,
         "xatol fatol xtol ftol gtol xrtol barrier_tol tol feasibility_tol f_target norm": _NUMBER,
         "c1 c2 eta stepmx accuracy minfev rescale rhobeg catol": _NUMBER,
         "initial_trust_radius max_trust_radius initial_tr_radius final_tr_radius": _NUMBER,

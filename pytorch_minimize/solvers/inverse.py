@@ -147,7 +147,8 @@ def usable(h: NDArray[Any] | Tensor) -> Any:
         >>> usable(-np.eye(2)) is None
         True
     """
-    given = torch.as_tensor(h)
+    # Else an array would go to the user's default device.
+    given = h if isinstance(h, Tensor) else torch.as_tensor(h, device="cpu")
     symmetric = (given + given.T) / 2
     if torch.linalg.cholesky_ex(symmetric).info.item():
         return None

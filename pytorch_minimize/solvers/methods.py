@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable, Mapping
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,12 +35,18 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool) and not math.isnan(value)
 
 
+def _is_order(value: Any) -> bool:
+    return _is_number(value) and value != 0
+
+
 def _is_share(value: Any) -> bool:
     return value is None or (_is_number(value) and 0.0 < value < 1.0)
 
 
 def _is_limit(value: Any) -> bool:
-    return value is None or (_is_number(value) and value >= 0 and value == value // 1)
+    if value is None or value == math.inf:
+        return True
+    return _is_number(value) and value >= 0 and value == value // 1
 
 
 def _one_of(*words: Any) -> Option:
@@ -50,13 +56,13 @@ def _one_of(*words: Any) -> Option:
     )
 
 
-_FLAG = Option(lambda value: isinstance(value, (bool, np.bool_)), "True or False")
+_FLAG = Option(lambda value: isinstance(value, (np.bool_, Integral)), "True or False")
 _NUMBER = Option(_is_number, "a number")
 _SHARE = Option(_is_share, "a number between 0 and 1, or None")
 
 _SCIPYS: Mapping[str, Option] = {
     "gtol": _NUMBER,
-    "norm": _NUMBER,
+    "norm": Option(_is_order, "a number other than 0, or inf"),
     "xrtol": _NUMBER,
     "c1": _SHARE,
     "c2": _SHARE,
@@ -121,7 +127,11 @@ class QuasiNewtonMethod:
         self.rules(options)
         stated = options.get("hess_inv0")
         if stated is not None:
-            _initial(stated, None, len(np.atleast_1d(stated)))
+            _initial(stated, None, len(stated) if np.ndim(stated) else None)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """By name: what it accepts are functions, which cannot be pickled."""
+        return _of_name, (self.name,)
 
     def as_callable(self) -> Callable[..., Any]:
         """As a ``method`` of :func:`scipy.optimize.minimize`."""
@@ -136,6 +146,10 @@ class QuasiNewtonMethod:
         if device is None:
             return array_solver(self.name, options, n, warm)
         return tensor_solver(self.name, options, n, device, warm)
+
+
+def _of_name(name: str) -> QuasiNewtonMethod:
+    return METHODS[name]
 
 
 _FIELDS = {field.name for field in dataclasses.fields(Rules)}
@@ -178,8 +192,8 @@ def array_solver(
         method: a name of the table.
         options: of it.
         n: variables.
-        warm: H of an earlier run, which gives way to I where it is not positive definite, and
-            before which an option ``hess_inv0`` goes.
+        warm: H of an earlier run, which goes before an option ``hess_inv0``, and gives way to it,
+            or to I, where it is not positive definite.
 
     Raises:
         ValueError: options that are not understood; a ``hess_inv0`` that is not symmetric and
@@ -208,19 +222,21 @@ def tensor_solver(
     rules = row.rules(options)
     check_fits(row.name, n, device)
     initial = _initial(options.get("hess_inv0"), warm, n)
-    given = None if initial is None else torch.as_tensor(initial)
+    given = None if initial is None else torch.as_tensor(initial, device=device)
     inverse = TensorInverse(n, device, given)
     return QuasiNewton(TensorSpace(device), inverse, rules, given=initial is not None)
 
 
-def _initial(stated: Any, warm: Any, n: int) -> Any:
+def _initial(stated: Any, warm: Any, n: int | None) -> Any:
     """The H to begin with; None for I."""
-    if stated is None:
-        return None if warm is None else usable(warm)
+    carried = None if warm is None else usable(warm)
+    if carried is not None or stated is None:
+        return carried
     h = np.asarray(stated.detach().cpu() if isinstance(stated, Tensor) else stated, np.float64)
     if h.shape != (n, n):
+        expected = "(n, n)" if n is None else (n, n)
         raise ValueError(
-            f"options: hess_inv0: expected an array of shape {(n, n)}, got one of shape {h.shape}"
+            f"options: hess_inv0: expected an array of shape {expected}, got one of shape {h.shape}"
         )
     if not np.array_equal(h, h.T) or usable(h) is None:
         raise ValueError("options: hess_inv0 must be symmetric and positive definite")
