@@ -84,8 +84,9 @@ def _advance(stage: Stage[Any], run: Run) -> Ending | None:
 
 
 def _answer(trial: Trial[Any], run: Run) -> Answer[Any]:
-    run.evaluator.profile.count("jac")
+    before = run.objective.evaluations
     found = run.objective.evaluate(trial.x)
+    run.evaluator.profile.count("jac", run.objective.evaluations - before)
     gradient = found.gradient
     assert gradient is not None
     if trial.measure is None or not found.finite:

@@ -27,9 +27,12 @@ from .arguments import Arguments
 from .blas_threads import ScipyBlasThreads
 from .function import ScipyFunction
 from .keywords import ARGUMENTS
+from .methods import METHODS
 from .minimize import all_fixed, callback_of, prepare, until_stopped
 
 __all__ = ["MinimizeOptimizer", "ScipyOptimizer"]
+
+_WARM = ", ".join(row.name for row in METHODS.values() if "hess_inv0" in (row.options or ()))
 
 
 class ScipyOptimizer(FullBatchOptimizer):
@@ -48,7 +51,7 @@ class ScipyOptimizer(FullBatchOptimizer):
         lr, run_keywords = split(run_keywords)
         settings = Settings.parse(run_keywords, ARGUMENTS)
         if settings.warm_start and not warm:
-            raise ValueError(f"warm_start: only BFGS can be warm started, not {name}")
+            raise ValueError(f"warm_start: only {_WARM} can be warm started, not {name}")
         super().__init__(params, settings, lr)
 
     def _evaluator(self, runner: ClosureRunner, asks: Asks, **keywords: Any) -> Evaluator[Array]:
