@@ -52,8 +52,7 @@ def finish(objective: Objective[V], res: OptimizeResult, x0: V, plan: Plan) -> O
     if res.get("success") and evaluator.space.same(x, x0) and not plan.constrained:
         _warn_if_steep(objective, res, plan)
     for name, value in res.items():
-        if isinstance(value, Tensor):
-            res[name] = TensorSpace().to_host(value)
+        res[name] = _on_host(value)
     return res
 
 
@@ -91,6 +90,13 @@ def true_end(
         leave(res)
         res.x = objective.evaluator.space.copy(found.x)
     res.fun = found.value
+
+
+def _on_host(value: Any) -> Any:
+    """A field of a result; ``allvecs`` is a list."""
+    if isinstance(value, list):
+        return [_on_host(inner) for inner in value]
+    return TensorSpace().to_host(value) if isinstance(value, Tensor) else value
 
 
 def _gradient(res: OptimizeResult) -> object:

@@ -104,10 +104,10 @@ class _Asked:
         return ending
 
     def _answer(self, trial: Trial[Any]) -> Answer[Any]:
-        self._profile.count("jac")
-        waits = self._space.waits
+        waits, before = self._space.waits, self._run.objective.evaluations
         measure = partial(self._measure, trial) if waits else None
         found = self._run.objective.evaluate(trial.x, measure=measure)
+        self._profile.count("jac", self._run.objective.evaluations - before)
         assert found.gradient is not None
         answer = partial(Answer, found.value, found.gradient, found.finite)
         if not found.finite or (trial.measure is None and not waits):

@@ -92,6 +92,7 @@ class LocalSearch:
                 if x is None:  # the whole run ends, not only this search
                     raise
                 result = ended(stop.ending, objective, ("jac",), x=x, nit=nit)
+                result.nfev = objective.evaluations - evaluations
         true_end(objective, result, objective.iterate, arguments.row.habits)
         if not math.isfinite(result.fun):
             result.fun = math.inf  # a number that algorithms can compare

@@ -22,14 +22,20 @@ from ..run.loop import solve
 from ..run.optimizer import FullBatchOptimizer, Run
 from ..run.plan import Plan
 from ..settings import Settings
+from ..solvers.methods import ROWS
 from ..typing import Array
 from .arguments import Arguments
 from .blas_threads import BlasThreads
 from .function import ScipyFunction
 from .keywords import ARGUMENTS
+from .methods import METHODS
 from .minimize import all_fixed, callback_of, prepare, until_stopped
 
 __all__ = ["MinimizeOptimizer", "ScipyOptimizer"]
+
+_WARM = ", ".join(
+    row.name for row in (METHODS | ROWS).values() if "hess_inv0" in (row.options or ())
+)
 
 
 class ScipyOptimizer(FullBatchOptimizer):
@@ -48,10 +54,7 @@ class ScipyOptimizer(FullBatchOptimizer):
         lr, run_keywords = split(run_keywords)
         settings = Settings.parse(run_keywords, ARGUMENTS)
         if settings.warm_start and not warm:
-            raise ValueError(
-                f"warm_start: only methods with an inverse Hessian can be warm started (BFGS, "
-                f"torch-BFGS, SSBFGS, SSBroyden), not {name}"
-            )
+            raise ValueError(f"warm_start: only {_WARM} can be warm started, not {name}")
         super().__init__(params, settings, lr)
 
     def _evaluator(self, runner: ClosureRunner, asks: Asks, **keywords: Any) -> Evaluator[Array]:

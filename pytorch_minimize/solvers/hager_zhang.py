@@ -47,6 +47,8 @@ def hager_zhang(
 ) -> Search:
     """A step that satisfies one of the two sets of conditions of :func:`is_acceptable`.
 
+    Where the loss still falls steeply after ``limit`` steps, the last of them is accepted.
+
     Args:
         first: the step to try first; 1 where it is 0, which is the guess once a loss stands still.
 
@@ -64,6 +66,9 @@ def hager_zhang(
         if is_acceptable(start, probe, c1, c2):
             return True
         asked = send(steps, probe)
+    else:
+        enough = probe.value - start.value <= c1 * probe.step * start.slope
+        return enough and probe.slope < c2 * start.slope
     return False
 
 

@@ -175,7 +175,7 @@ ROWS: dict[str, Row] = {
         tolerances=("gtol",),
         prints=False,
         gradient_test=1e-5,
-        habits=Habits(stops_by="", precision_lost=frozenset({2})),
+        habits=Habits(precision_lost=frozenset({2})),
         native=method,
     )
     for method in METHODS.values()

@@ -189,13 +189,15 @@ class QuasiNewton(Generic[V]):
 
     def _advance(self) -> Generator[Trial[V], Answer[V], bool]:
         """One search, and the step that it finds; False if it finds none."""
-        line, search = self._line, self._search()
+        line, search, finite = self._line, self._search(), True
         asked = send(search, None)
         while not isinstance(asked, bool):
             x = self._space.stepped(self.x, asked, line.direction)
+            if not finite and self._space.same(x, self.x):
+                return False  # stepped back all the way
             answer = yield Trial(x, partial(self._measure, x))
-            taken = asked
-            if answer.finite:
+            taken, finite = asked, answer.finite
+            if finite:
                 asked = send(search, Probe(taken, answer.value, answer.scalars[0]))
             else:
                 asked = send(search, Probe(taken, math.nan, math.nan))
@@ -230,6 +232,8 @@ class QuasiNewton(Generic[V]):
         if xrtol:
             length, far, *more = more
             self._small_step = step * length <= xrtol * (xrtol + far)
+        else:  # a step of no length, which is small as well
+            self._small_step = self._line.slope == 0.0
         self.nit += 1
         if self._size > self._rules.gtol and not self._small_step:
             curvature = more or [float(scalar) for scalar in self._curvature(gradient)]

@@ -60,9 +60,16 @@ def test_a_direction_that_does_not_fall_is_no_line(slope: float) -> None:
     assert searched(hager_zhang(Probe(0.0, 1.0, slope), 1.0), lines(1)[0]) == ([], False)
 
 
-def test_it_ends_where_the_loss_falls_for_ever() -> None:
-    steps, found = searched(
-        hager_zhang(Probe(0.0, 0.0, -1.0), 1.0), Line(lambda t: -t, lambda t: -1.0)
-    )
+def test_where_the_loss_falls_for_ever_the_last_step_is_taken() -> None:
+    falling = Line(lambda t: -t, lambda t: -1.0)
+    steps, found = searched(hager_zhang(falling.probe(0.0), 1.0), falling)
+    assert found
+    assert len(steps) == 50
+    assert steps[-1] == max(steps)
+
+
+def test_a_slope_that_lies_ends_it_without_a_step() -> None:
+    rising = Line(lambda t: t, lambda t: -1.0)
+    steps, found = searched(hager_zhang(rising.probe(0.0), 1.0), rising)
     assert not found
     assert len(steps) <= 50

@@ -12,8 +12,10 @@ import pytest
 import torch
 from instance import Instance
 from problems import rosenbrock
+from torch import Tensor, nn
 
-from pytorch_minimize.optim import MinimizeWrapper
+from pytorch_minimize.optim import BasinHoppingWrapper, MinimizeWrapper
+from pytorch_minimize.scipy_minimize import optimizer as optimizer_module
 from pytorch_minimize.solvers.methods import ROWS
 
 each = pytest.mark.parametrize("method", [row.name for row in ROWS.values()])
@@ -94,3 +96,60 @@ def test_the_default_device_is_not_asked(method: str) -> None:
         optimizer = stepped(method, instance, options=options, warm_start=True)
         optimizer.step(instance.closure(1))
     assert optimizer.res.nit == 4
+
+
+@each
+def test_lists_of_a_device_come_to_the_host(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(optimizer_module, "_device", lambda bridge: torch.device("cpu"))
+    res = stepped(method, rosenbrock(), options={"return_all": True, "maxiter": 3}).res
+    assert [type(x) for x in res.allvecs] == [np.ndarray] * 4
+
+
+@each
+def test_a_tolerance_that_nothing_meets_ends_where_the_gradient_is_zero(method: str) -> None:
+    x = nn.Parameter(torch.tensor([3.0, -1.0], dtype=torch.float64))
+    optimizer = MinimizeWrapper([x], {"method": method, "options": {"gtol": -1.0}})
+    optimizer.step(lambda: (x**2).sum())
+    res = optimizer.res
+    assert res.success
+    assert res.nit < 40  # of 400
+    assert np.abs(res.x).max() < 1e-160
+
+
+@each
+def test_a_closure_that_gives_nan_from_some_day_on(method: str) -> None:
+    instance, calls = rosenbrock(), []
+    closure = instance.closure(1)
+
+    def spoilt() -> Tensor:
+        calls.append(instance.x)
+        return closure() if len(calls) <= 5 else torch.tensor(math.nan)
+
+    optimizer = MinimizeWrapper(instance.params, {"method": method})
+    with pytest.warns(RuntimeWarning, match="a loss of nan"):
+        optimizer.step(spoilt)
+    res = optimizer.res
+    assert (res.status, res.success) == (2, False)
+    assert res.fun == instance.fun(res.x)
+    assert res.nfev == res.njev == len(calls) - 1  # the last for the gradient at the end
+    # It is not asked again where it gave a loss, however far it is stepped back.
+    assert not any(np.array_equal(x, known) for x in calls[5:-1] for known in calls[:5])
+
+
+@pytest.mark.parametrize("method", [*(row.name for row in ROWS.values()), "BFGS", "SLSQP"])
+def test_local_searches_that_are_ended_count_their_own_evaluations(method: str) -> None:
+    instance, calls = rosenbrock(), []
+    closure = instance.closure(1)
+
+    def counted() -> Tensor:
+        calls.append(1)
+        return closure()
+
+    def stop(x: np.ndarray) -> None:
+        raise StopIteration
+
+    optimizer = BasinHoppingWrapper(
+        instance.params, {"method": method, "callback": stop}, {"niter": 3, "rng": 0}
+    )
+    optimizer.step(counted)
+    assert 0 <= len(calls) - optimizer.res.nfev <= 1  # once more for the gradient at the end
