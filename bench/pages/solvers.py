@@ -72,6 +72,6 @@ def iterations(report: Report) -> str:
         "of copying 8 n² bytes",
     )
     load = case["environment"]["machine"]["load"]
-    busy = "" if load is None else f"; the machine's load was {load:.1f}, which widens every ratio"
+    busy = "" if load is None else f"; the machine's load was {load:.1f}"
     where = f"{headline(case)}; {case['threads']} threads, the shortest of three runs{busy}."
     return f"{markdown(columns, lines)}\n\n{where}"
