@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pytorch_minimize.typing import Array
 
-__all__ = ["PROBLEMS", "Network", "Problem"]
+__all__ = ["PROBLEMS", "REDRAWN", "Network", "Problem"]
 
 
 class Jet(NamedTuple):
@@ -123,19 +123,32 @@ def fit(function: Callable[[Tensor], Tensor]) -> Callable[[int], Problem]:
     return made
 
 
+def distance(points: Tensor) -> Jet:
+    """4^d prod x (1 - x), which a network is multiplied by to be zero on the boundary."""
+    factors, rises = 4.0 * points * (1.0 - points), 4.0 - 8.0 * points
+    d = len(points)
+    others = [factors[[j for j in range(d) if j != i]].prod(0) for i in range(d)]
+    slopes = torch.stack([rises[i] * others[i] for i in range(d)])
+    return Jet(factors.prod(0), slopes, -8.0 * torch.stack(others).sum(0))
+
+
+def times(edge: Jet, u: Jet) -> Jet:
+    """A function of x times one of 2 x - 1, whose slopes double."""
+    return Jet(
+        edge.value * u.value,
+        edge.slopes * u.value + 2.0 * edge.value * u.slopes,
+        edge.laplacian * u.value
+        + 4.0 * (edge.slopes * u.slopes).sum(0)
+        + 4.0 * edge.value * u.laplacian,
+    )
+
+
 def poisson(d: int, waves: float, count: int) -> Callable[[int], Problem]:
     r""":math:`\Delta u = f` on the unit cube, u = prod sin(waves pi x_i), zero on the boundary."""
     speed = waves * math.pi
 
     def exact(points: Tensor) -> Tensor:
         return torch.sin(speed * points).prod(0)
-
-    def distance(points: Tensor) -> Jet:
-        """4^d prod x (1 - x), which the network is multiplied by."""
-        factors, rises = 4.0 * points * (1.0 - points), 4.0 - 8.0 * points
-        others = [factors[[j for j in range(d) if j != i]].prod(0) for i in range(d)]
-        slopes = torch.stack([rises[i] * others[i] for i in range(d)])
-        return Jet(factors.prod(0), slopes, -8.0 * torch.stack(others).sum(0))
 
     def made(seed: int) -> Problem:
         network = Network((d, 20, 20, 1))
@@ -145,17 +158,46 @@ def poisson(d: int, waves: float, count: int) -> Callable[[int], Problem]:
         source, far = -d * speed**2 * exact(points), distance(tests).value
 
         def loss(x: Tensor) -> Tensor:
-            u = network.jet(x, 2.0 * points - 1.0)
-            laplacian = (
-                edge.laplacian * u.value
-                + 4.0 * (edge.slopes * u.slopes).sum(0)
-                + 4.0 * edge.value * u.laplacian
-            )
-            return (laplacian - source).square().mean()
+            u = times(edge, network.jet(x, 2.0 * points - 1.0))
+            return (u.laplacian - source).square().mean()
 
         return Problem(
             network, loss, lambda x: far * network.values(x, 2.0 * tests - 1.0), exact(tests)
         )
+
+    return made
+
+
+def nonlinear(count: int) -> Callable[[int], Problem]:
+    r"""That of examples/pinn.py: :math:`-\Delta u + u^3 = f`, three hidden layers of 12."""
+
+    def exact(points: Tensor) -> Tensor:
+        x, y = points
+        return torch.sin(math.pi * x) * torch.sin(2.0 * math.pi * y) * torch.exp(x - y)
+
+    def laplacian(points: Tensor) -> Tensor:
+        x, y = math.pi * points[0], 2.0 * math.pi * points[1]
+        along_x = (1.0 - math.pi**2) * torch.sin(x) + 2.0 * math.pi * torch.cos(x)
+        along_y = (1.0 - 4.0 * math.pi**2) * torch.sin(y) - 4.0 * math.pi * torch.cos(y)
+        both = along_x * torch.sin(y) + torch.sin(x) * along_y
+        return both * torch.exp(points[0] - points[1])
+
+    def made(seed: int) -> Problem:
+        network = Network((2, 12, 12, 12, 1))
+        points = torch.rand(
+            2, count, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)
+        )
+        edge, far = distance(points), distance(grid(2, 61)).value
+        source = exact(points) ** 3 - laplacian(points)
+
+        def loss(x: Tensor) -> Tensor:
+            u = times(edge, network.jet(x, 2.0 * points - 1.0))
+            return (u.value**3 - u.laplacian - source).square().mean()
+
+        def found(x: Tensor) -> Tensor:
+            return far * network.values(x, 2.0 * grid(2, 61) - 1.0)
+
+        return Problem(network, loss, found, exact(grid(2, 61)))
 
     return made
 
@@ -165,4 +207,11 @@ PROBLEMS: Mapping[str, Callable[[int], Problem]] = {
     "runge": fit(lambda x: 1.0 / (1.0 + 25.0 * x * x)),
     "poisson1": poisson(1, 4.0, 200),
     "poisson2": poisson(2, 1.0, 400),
+}
+
+# Those whose points are drawn at random.
+REDRAWN: Mapping[str, Callable[[int], Problem]] = {
+    "poisson1": PROBLEMS["poisson1"],
+    "poisson2": PROBLEMS["poisson2"],
+    "nonlinear": nonlinear(800),
 }

@@ -29,7 +29,7 @@ from pytorch_minimize.solvers.quasi_newton import QuasiNewton
 from pytorch_minimize.typing import Array
 
 from .environment import environment, headline
-from .networks import PROBLEMS, Problem
+from .networks import PROBLEMS, REDRAWN, Problem
 from .rows import table
 
 if TYPE_CHECKING:
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 __all__ = ["SOLVERS", "Run", "main"]
 
 BATCHES, A_BATCH = 6, 250  # draws of points, and evaluations with each
-REDRAWN = ("poisson1", "poisson2")
 
 
 class _Over(Exception):
@@ -159,16 +158,16 @@ def measured(problem: str, solver: str, seed: int, evaluations: int) -> dict[str
         "evaluations": len(run.losses),
         "evaluations an iteration": len(run.losses) / max(1, run.iterations),
         "seconds": perf_counter() - before,
-        "course": [[int(i) + 1, run.losses[i]] for i in at],
+        "course": [[int(i) + 1, float(f"{run.losses[i]:.3e}")] for i in at],
     }
 
 
 def redrawn(name: str, method: str, seed: int, *, warm: bool) -> dict[str, Any]:
     """The error after points were drawn anew several times."""
-    made = PROBLEMS[name](seed)
+    made = REDRAWN[name](seed)
     x, h = made.network.start(seed), None
     for batch in range(BATCHES):
-        problem = PROBLEMS[name](1000 * (seed + 1) + batch)
+        problem = REDRAWN[name](1000 * (seed + 1) + batch)
         options = {"gtol": 0.0, "maxiter": A_BATCH}
         solver = array_solver(method, options, x.size, warm=h if warm else None)
         with contextlib.suppress(_Over):
@@ -268,8 +267,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     print("\n".join(_goals(rows, warm)))
     if args.out:
         report = {"environment": environment(), "rows": rows, "redrawn": warm}
-        text = json.dumps(report, indent=1) + "\n"
-        (args.out / "pinn.json").write_text(text, encoding="utf-8")
+        (args.out / "pinn.json").write_text(json.dumps(report) + "\n", encoding="utf-8")
         draw(rows).savefig(args.out / "pinn.png", dpi=110)
         print(headline(report))
 

@@ -4,8 +4,9 @@
 
 Each table stands between two comments, <!-- NAME --> and <!-- /NAME -->. The methods and the
 keywords come from their tables, everything else from bench/results/report.json, which `make bench`
-measures. With --check nothing is written, and the exit status tells whether a table would have
-changed.
+measures, and from pinn.json and iterations.json beside it, which `bench.pinn` and
+`bench.iterations` do. With --check nothing is written, and the exit status tells whether a table
+would have changed.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from .tables import TABLES
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "bench" / "results" / "report.json"
+SOLVERS = ("pinn", "iterations")
 PAGES = ("README.md", "docs/keywords.md", "docs/performance.md")
 
 
@@ -48,6 +50,10 @@ def main() -> None:
     report: Report = {"cases": {}}
     if RESULTS.exists():
         report = json.loads(RESULTS.read_text(encoding="utf-8"))
+    for name in SOLVERS:  # measured by themselves
+        path = RESULTS.with_name(f"{name}.json")
+        if path.exists():
+            report["cases"][name] = json.loads(path.read_text(encoding="utf-8"))
     pages = {ROOT / page: (ROOT / page).read_text(encoding="utf-8") for page in PAGES}
     new = {path: rewritten(text, report) for path, text in pages.items()}
     if check:

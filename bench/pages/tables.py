@@ -15,6 +15,7 @@ from ..overhead import FLOOR, OVERHEAD
 from ..peers import OURS, PEERS, SCIPY_PEERS
 from ..problems import FITS
 from ..rows import Row, from_json
+from . import solvers
 from .markdown import Report, markdown, rows_of, seconds, shown, source
 
 
@@ -264,6 +265,9 @@ TABLES: Mapping[str, tuple[set[str], Callable[[Report], str]]] = {
     "dense": ({"dense"}, dense),
     "microbatches": ({"micro-batches"}, microbatches),
     "splits": (_FITS, splits),
+    "pinn": ({"pinn"}, solvers.pinn),
+    "redrawn": ({"pinn"}, solvers.redrawn),
+    "iterations": ({"iterations"}, solvers.iterations),
     "kept": (_OVERHEAD | _FITS | {"memory", "fixed"}, kept),
 }
 """What each table needs of the report, and what makes it."""

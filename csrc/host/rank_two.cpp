@@ -1,5 +1,7 @@
 #include "host/rank_two.h"
 
+#include "host/memory.h"
+
 #include <ATen/Parallel.h>
 
 #include <algorithm>
@@ -184,9 +186,10 @@ void pass(const Task& task, double* out) {
   const SomeRows rows = best_rows<kUpdate>();
   const auto ends = part_ends(task.n);
   const auto parts = static_cast<int64_t>(ends.size()) - 1;
+  const int64_t grain = task.n * task.n / 2 < kSerialReals ? parts : 1;
   // Part p adds to elements before its last row only.
   std::vector<std::vector<double>> results(parts);
-  at::parallel_for(0, parts, 1, [&](int64_t begin, int64_t end) {
+  at::parallel_for(0, parts, grain, [&](int64_t begin, int64_t end) {
     for (int64_t p = begin; p < end; ++p) {
       results[p].assign(ends[p + 1], 0.0);
       rows(task, ends[p], ends[p + 1], results[p].data());

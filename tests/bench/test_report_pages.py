@@ -53,3 +53,36 @@ def test_what_stands_in_a_page_stays_where_a_case_has_no_rows() -> None:
     page = "<!-- memory -->\n\nold\n\n<!-- /memory -->"
     for report in (report_of(), report_of(memory=[])):
         assert pages.rewritten(page, report) == page
+
+
+def test_the_tables_of_our_solvers_are_made_of_what_was_measured() -> None:
+    from bench.pages import solvers
+
+    here = environment()
+    losses = (1e-3, 1e-9, 1e-5)
+    rows = [
+        {
+            "problem": "sine",
+            "solver": "SSBFGS",
+            "seed": seed,
+            "loss": loss,
+            "relative L2": 2 * loss,
+            "evaluations an iteration": 1.0 + seed,
+        }
+        for seed, loss in enumerate(losses)
+    ]
+    pairs = [
+        {"problem": "p", "solver": "s", "seed": seed, "start": start, "relative L2": error}
+        for seed, (warm, cold) in enumerate([(1.0, 2.0), (1.0, 8.0), (3.0, 4.0)])
+        for start, error in (("warm", warm), ("cold", cold))
+    ]
+    measured = {"n": 500, "solver": "SSBFGS", "ms": 0.25, "times scipy": 100.0}
+    report = {
+        "cases": {
+            "pinn": {"environment": here, "rows": rows, "redrawn": pairs},
+            "iterations": {"environment": here, "threads": 2, "rows": [measured]},
+        }
+    }
+    assert "| SSBFGS | 1.0e-05 / 2.0e-05 | 3.00 |" in solvers.pinn(report)
+    assert "| p | s | 1.0e+00 | 4.0e+00 | 0.12 to 0.75 |" in solvers.redrawn(report)
+    assert "| 500 | SSBFGS | 0.25 | 100 |  |  |" in solvers.iterations(report)
