@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pytorch_minimize.row import Row as Solver
 from pytorch_minimize.scipy_minimize.methods import METHODS
 from pytorch_minimize.signatures import keyword_list
+from pytorch_minimize.solvers.methods import ROWS
 
 from ..environment import headline
 from ..figure import Figure
@@ -30,7 +31,7 @@ def methods(report: Report) -> str:
         )
 
     columns = ("method", "gradient", "curvature", "bounds", "constraints")
-    return markdown(columns, [row(method) for method in METHODS.values()])
+    return markdown(columns, [row(method) for method in (METHODS | ROWS).values()])
 
 
 def keywords(report: Report) -> str:
