@@ -16,6 +16,8 @@ __all__ = ["KEYWORDS_HERE", "keyword_list", "with_run_keywords"]
 
 C = TypeVar("C", bound=type)
 
+_INDENT = 8  # of an entry of ``Args:`` in a class
+
 KEYWORDS_HERE = "{run_keywords}"
 """In a docstring, where the keywords are to be listed."""
 
@@ -41,14 +43,18 @@ def with_run_keywords(cls: C) -> C:
     # On the function, from which a subclass with an __init__ of its own does not inherit it.
     vars(init)["__signature__"] = whole.replace(parameters=[*own, *_parameters()])
     if cls.__doc__ is not None:  # None under python -OO
-        cls.__doc__ = cls.__doc__.replace(KEYWORDS_HERE, _entries().lstrip())
+        # Since Python 3.13 docstrings come without the indentation of their block.
+        before = cls.__doc__.partition(KEYWORDS_HERE)[0]
+        indent = " " * (len(before) - len(before.rstrip(" ")))
+        entries = textwrap.indent(_entries(), indent).lstrip()
+        cls.__doc__ = cls.__doc__.replace(KEYWORDS_HERE, entries)
     return cls
 
 
 def keyword_list() -> str:
     """The keywords as a list in Markdown, for docs/keywords.md."""
     return "\n".join(
-        _wrapped(f"- `{parameter}`: {meaning.replace('``', '`')}", 0, 2)
+        _wrapped(f"- `{parameter}`: {meaning.replace('``', '`')}", "", "  ", 100)
         for parameter, meaning in zip(_parameters(), _meanings(), strict=True)
     )
 
@@ -72,16 +78,16 @@ def _entries() -> str:
     entries = []
     for parameter, meaning in zip(_parameters(), _meanings(), strict=True):
         name, _, kind = str(parameter).partition(": ")
-        entries.append(_wrapped(f"{name} ({kind}): {meaning}", 8, 12))
+        entries.append(_wrapped(f"{name} ({kind}): {meaning}", "", "    ", 100 - _INDENT))
     return "\n".join(entries)
 
 
-def _wrapped(text: str, first: int, others: int) -> str:
+def _wrapped(text: str, first: str, others: str, width: int) -> str:
     return textwrap.fill(
         text,
-        100,
-        initial_indent=" " * first,
-        subsequent_indent=" " * others,
+        width,
+        initial_indent=first,
+        subsequent_indent=others,
         break_long_words=False,
         break_on_hyphens=False,
     )
