@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Generic, NamedTuple
+from typing import Any, Generic
+
+from typing_extensions import NamedTuple
 
 from ..bridge.interface import V
 from ..curvature.double_backward import identity_rows, symmetrise

@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, TypeVar
 
 from torch import Tensor
+from typing_extensions import NamedTuple  # typing's is not generic before Python 3.11
 
 from ..bridge.interface import Bridge, V
 from ..bridge.space import Space
