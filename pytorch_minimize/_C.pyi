@@ -3,7 +3,7 @@ from typing import Any, Generic, TypedDict, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, device
 
 V = TypeVar("V")
 
@@ -116,4 +116,19 @@ def rank_two_product(
     w: NDArray[np.float64],
     v: NDArray[np.float64],
 ) -> NDArray[np.float64]: ...
+def has_kernels(device: device) -> bool: ...
+
+# kernels: a capsule, as _with_kernels takes it.
+def device_product(h: Tensor, v: Tensor, kernels: Any = None) -> Tensor: ...
+def device_rank_two_product(
+    h: Tensor,
+    tau: float,
+    ss: float,
+    sw: float,
+    ww: float,
+    s: Tensor,
+    w: Tensor,
+    v: Tensor,
+    kernels: Any = None,
+) -> Tensor: ...
 def build_info() -> BuildInfo: ...

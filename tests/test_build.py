@@ -106,7 +106,12 @@ print(*sorted(source for source in extension.sources if "cuda" in source))
     assert result.returncode == 0, result.stderr
     built = torch.version.cuda is not None and use_cuda != "0"
     expected = (
-        ["csrc/device/cuda/kernels_cuda.cpp", "csrc/device/cuda/multi_tensor.cu"] if built else []
+        [
+            f"csrc/device/cuda/{name}"
+            for name in ("kernels_cuda.cpp", "multi_tensor.cu", "rank_two.cu")
+        ]
+        if built
+        else []
     )
     assert result.stdout.split() == expected
 

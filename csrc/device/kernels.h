@@ -1,5 +1,6 @@
 #pragma once
 
+#include "device/rank_two.h"
 #include "device/table.h"
 
 #include <ATen/core/Tensor.h>
@@ -11,8 +12,9 @@
 
 namespace minimize {
 
-/// What a kind of device does for its tensors to cross in one transfer. Another kind is
-/// another of these, and a line in find_device_kernels().
+/// What a kind of device does for its tensors to cross in one transfer, and for the inverse
+/// Hessian of a solver of ours. Another kind is another of these, and a line in
+/// find_device_kernels().
 struct DeviceKernels {
   /// Queue one launch on a stream of the current device: tensors -> flat and tail, whose
   /// mark becomes `number` where the vector is not finite; and flat -> tensors.
@@ -20,6 +22,10 @@ struct DeviceKernels {
       const device::Table& table, double* flat, device::Tail* tail, double number,
       const c10::Stream& stream);
   void (*scatter)(const device::Table& table, const double* flat, const c10::Stream& stream);
+
+  /// Queue one launch: out = H v; and H updated, with out = H v of what this makes.
+  void (*product)(const device::RowTask& task, const c10::Stream& stream);
+  void (*rank_two_product)(const device::RowTask& task, const c10::Stream& stream);
 
   /// Host memory that the device reads and writes directly; once freed it is reused
   /// only after the copies that were queued on it.

@@ -1,6 +1,7 @@
 #include "python/arrays.h"
 #include "python/guard.h"
 #include "python/py_bridge.h"
+#include "python/tensors.h"
 #include "python/thread_limit.h"
 #include "tensor/checks.h"
 
@@ -147,6 +148,33 @@ void bind_hessian(py::module_& m, const char* name) {
           "Vectors as rows -> one new stack of tensors for each of the gradients.");
 }
 
+void bind_inverse(py::module_& m) {
+  m.def(
+      "symmetric_product", py::overload_cast<const Matrix&, py::handle>(symmetric_product),
+      py::arg("h").noconvert(), py::arg("v"),
+      "H v, of a symmetric H whose part on and below the diagonal is read.");
+  m.def(
+      "rank_two_product",
+      py::overload_cast<
+          Matrix&, double, double, double, double, py::handle, py::handle, py::handle>(
+          rank_two_product),
+      py::arg("h").noconvert(), py::arg("tau"), py::arg("ss"), py::arg("sw"), py::arg("ww"),
+      py::arg("s"), py::arg("w"), py::arg("v"),
+      "Makes H / tau + [s w] M [s w]' of it, on and below the diagonal, and returns its product "
+      "with v, in one pass.");
+  m.def(
+      "has_kernels",
+      [](c10::Device device) { return find_device_kernels(device.type()) != nullptr; },
+      py::arg("device"), "Whether this build has kernels for a device of this kind.");
+  m.def(
+      "device_product", device_product, py::arg("h"), py::arg("v"), py::arg("kernels") = py::none(),
+      "H v on H's device, all of which is read; by these kernels, if some are given.");
+  m.def(
+      "device_rank_two_product", device_rank_two_product, py::arg("h"), py::arg("tau"),
+      py::arg("ss"), py::arg("sw"), py::arg("ww"), py::arg("s"), py::arg("w"), py::arg("v"),
+      py::arg("kernels") = py::none(), "rank_two_product on H's device, all of which is written.");
+}
+
 void bind_threads(py::module_& m) {
   py::class_<ThreadLimit>(m, "ThreadLimit", "Holds libraries to a number of threads.")
       .def(
@@ -224,14 +252,7 @@ PYBIND11_MODULE(_C, m) {
   m.def(
       "largest", py::overload_cast<py::handle>(largest), py::arg("v"),
       "max |v_i|; 0 if v is empty.");
-  m.def(
-      "symmetric_product", symmetric_product, py::arg("h").noconvert(), py::arg("v"),
-      "H v, of a symmetric H whose part on and below the diagonal is read.");
-  m.def(
-      "rank_two_product", rank_two_product, py::arg("h").noconvert(), py::arg("tau"), py::arg("ss"),
-      py::arg("sw"), py::arg("ww"), py::arg("s"), py::arg("w"), py::arg("v"),
-      "Makes H / tau + [s w] M [s w]' of it, on and below the diagonal, and returns its product "
-      "with v, in one pass.");
+  bind_inverse(m);
   bind_threads(m);
   bind_guard(m);
   m.def("build_info", build_info, "What this extension was built with, and for.");

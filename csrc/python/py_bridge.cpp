@@ -49,10 +49,8 @@ TensorBridge tensor_bridge(const ArrayBridge& bridge) {
 
 ArrayBridge bridge_with_kernels(
     const py::iterable& params, const py::capsule& kernels, const std::vector<int64_t>& lanes) {
-  TORCH_CHECK_VALUE(
-      kernels.name() == std::string_view(kKernelsCapsule) && !lanes.empty(),
-      "expected a capsule named ", kKernelsCapsule, " and at least one lane.");
-  const auto* const found = kernels.get_pointer<const DeviceKernels>();
+  TORCH_CHECK_VALUE(!lanes.empty(), "expected at least one lane.");
+  const auto* const found = kernels_in(kernels);
   return array_bridge(params, [&](size_t i, const at::Tensor& param) -> std::optional<LaneKey> {
     const int64_t number = lanes[i % lanes.size()];
     return number < 0 ? std::nullopt : std::optional<LaneKey>({param.device(), found, number});

@@ -5,12 +5,47 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
+#include <c10/core/DeviceGuard.h>
 #include <c10/core/InferenceMode.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
 #include <c10/util/Exception.h>
 
 #include <string>
+#include <string_view>
 
 namespace minimize {
+namespace {
+
+int64_t check_square(const at::Tensor& h) {
+  TORCH_CHECK_VALUE(
+      h.dim() == 2 && h.size(0) == h.size(1) && h.scalar_type() == at::kDouble &&
+          h.is_contiguous() && !h.is_neg(),
+      "expected a contiguous float64 tensor of shape [n, n], got ", h.toString(), " of shape ",
+      h.sizes(), ".");
+  return h.size(0);
+}
+
+const DeviceKernels& kernels_for(const at::Tensor& h, const std::optional<py::capsule>& kernels) {
+  const auto* const found = kernels ? kernels_in(*kernels) : find_device_kernels(h.device().type());
+  TORCH_CHECK_VALUE(found != nullptr, "this build has no kernels for tensors on ", h.device(), ".");
+  return *found;
+}
+
+using Launch = void (*)(const device::RowTask&, const c10::Stream&);
+
+/// The product, whose memory is made here, on the device's current stream.
+at::Tensor launched(Launch launch, device::RowTask task, c10::Device device) {
+  const py::gil_scoped_release no_gil;
+  const c10::DeviceGuard guard(device);
+  // Read in whichever mode the solver runs.
+  const c10::InferenceMode no_inference(false);
+  auto out = at::empty({task.n}, at::device(device).dtype(at::kDouble));
+  task.out = out.mutable_data_ptr<double>();
+  launch(task, c10::impl::VirtualGuardImpl(device.type()).getStream(device));
+  return out;
+}
+
+}  // namespace
 
 TensorInput::TensorInput(py::handle x, int64_t numel, c10::Device device) {
   py::detail::make_caster<at::Tensor> caster;
@@ -48,6 +83,38 @@ int64_t Tensors::count(const Rows& rows) const {
       "expected a contiguous float64 tensor of shape [rows, ", numel_, "] on ", device_, ", got ",
       rows.toString(), " of shape ", rows.sizes(), " on ", rows.device(), ".");
   return rows.size(0);
+}
+
+const DeviceKernels* kernels_in(const py::capsule& capsule) {
+  TORCH_CHECK_VALUE(
+      capsule.name() == std::string_view(kKernelsCapsule), "expected a capsule named ",
+      kKernelsCapsule, ".");
+  return capsule.get_pointer<const DeviceKernels>();
+}
+
+at::Tensor device_product(
+    const at::Tensor& h, py::handle v, const std::optional<py::capsule>& kernels) {
+  const int64_t n = check_square(h);
+  const auto launch = kernels_for(h, kernels).product;
+  const TensorInput input(v, n, h.device());
+  // Not written to where nothing is updated.
+  auto* const matrix = const_cast<double*>(h.const_data_ptr<double>());
+  return launched(launch, {.h = matrix, .n = n, .v = input.data()}, h.device());
+}
+
+at::Tensor device_rank_two_product(
+    const at::Tensor& h, double tau, double ss, double sw, double ww, py::handle s, py::handle w,
+    py::handle v, const std::optional<py::capsule>& kernels) {
+  const int64_t n = check_square(h);
+  const auto launch = kernels_for(h, kernels).rank_two_product;
+  const TensorInput along(s, n, h.device()), other(w, n, h.device()), input(v, n, h.device());
+  const device::RowTask task{
+      .h = h.mutable_data_ptr<double>(),
+      .n = n,
+      .change = {.tau = tau, .ss = ss, .sw = sw, .ww = ww, .s = along.data(), .w = other.data()},
+      .scale = 1.0 / tau,
+      .v = input.data()};
+  return launched(launch, task, h.device());
 }
 
 }  // namespace minimize

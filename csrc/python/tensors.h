@@ -1,5 +1,6 @@
 #pragma once
 
+#include "device/kernels.h"
 #include "flat/parameter_bridge.h"
 #include "host/memory.h"
 
@@ -8,6 +9,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <utility>
 
 namespace minimize {
@@ -70,5 +72,18 @@ class Tensors {
   Memory memory_;
   std::shared_ptr<FlatPool> pool_;
 };
+
+/// Those of a capsule; ValueError if it is another one.
+const DeviceKernels* kernels_in(const py::capsule& capsule);
+
+/// H v by the kernels of H's device, or by those of a capsule; a new tensor. H is symmetric and
+/// stored in full: a contiguous float64 tensor of shape [n, n], or ValueError says what it is.
+at::Tensor device_product(
+    const at::Tensor& h, py::handle v, const std::optional<py::capsule>& kernels);
+
+/// The same of what a change makes of H, in one pass.
+at::Tensor device_rank_two_product(
+    const at::Tensor& h, double tau, double ss, double sw, double ww, py::handle s, py::handle w,
+    py::handle v, const std::optional<py::capsule>& kernels);
 
 }  // namespace minimize

@@ -4,6 +4,8 @@
 #include "host/convert.h"
 #include "host/memory.h"
 
+#include <array>
+
 namespace minimize {
 namespace {
 
@@ -33,6 +35,23 @@ void for_each_thread(const device::Table& table, const Copy& copy) {
   }
 }
 
+template <bool kUpdate>
+void for_each_block(const device::RowTask& task, const c10::Stream&) {
+  std::array<double, device::kRows * device::kRowThreads> sums;
+  const auto all = [](const auto& step) {
+    for (int32_t thread = 0; thread < device::kRowThreads; ++thread) {
+      step(thread);
+    }
+  };
+  for (int64_t block = 0; block < device::blocks_of(task); ++block) {
+    all([&](int32_t thread) { device::pass_over_rows<kUpdate>(task, block, thread, sums.data()); });
+    for (int32_t half = device::kRowThreads / 2; half > 0; half /= 2) {
+      all([&](int32_t thread) { device::fold(sums.data(), half, thread); });
+    }
+    all([&](int32_t thread) { device::store_sums(task, block, thread, sums.data()); });
+  }
+}
+
 }  // namespace
 
 const DeviceKernels kEmulatedKernels = {
@@ -51,6 +70,8 @@ const DeviceKernels kEmulatedKernels = {
             device::scatter_chunk<HostTypes>(table, c, flat, lane);
           });
         },
+    .product = for_each_block<false>,
+    .rank_two_product = for_each_block<true>,
     .host_memory = allocate_host,
     .is_asynchronous = false,
 };

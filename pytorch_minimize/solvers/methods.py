@@ -17,7 +17,7 @@ from ..bridge.space import ARRAYS, TensorSpace
 from ..row import Habits, Row
 from ..typing import Array
 from ..wording import did_you_mean, listed, shown
-from .inverse import TensorInverse, array_inverse, usable
+from .inverse import array_inverse, tensor_inverse, usable
 from .memory import check_fits
 from .quasi_newton import QuasiNewton, Rules
 
@@ -223,7 +223,7 @@ def tensor_solver(
     check_fits(row.name, n, device)
     initial = _initial(options.get("hess_inv0"), warm, n)
     given = None if initial is None else torch.as_tensor(initial, device=device)
-    inverse = TensorInverse(n, device, given)
+    inverse = tensor_inverse(n, device, given)
     return QuasiNewton(TensorSpace(device), inverse, rules, given=initial is not None)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from inverses import assert_close, changes, symmetric
 from runs import run, tanh_fit
 
 from pytorch_minimize import _C, extension
@@ -18,25 +19,9 @@ from pytorch_minimize.solvers.inverse import (
     TensorInverse,
     array_inverse,
 )
-from pytorch_minimize.solvers.updates import RankTwo
 
 # Below and above the blocks, the lanes and the parts that the passes are cut into.
 SIZES = (1, 2, 3, 4, 5, 7, 8, 31, 63, 64, 65, 128, 257, 600)
-EPSILON = np.finfo(np.float64).eps
-
-
-def symmetric(n: int, seed: int = 0) -> np.ndarray:
-    root = np.random.default_rng(seed).standard_normal((n, n))
-    return root + root.T
-
-
-def changes(n: int, count: int) -> list[tuple[RankTwo, np.ndarray, np.ndarray, np.ndarray]]:
-    rng = np.random.default_rng(1)
-    found = []
-    for _ in range(count):
-        tau, ss, sw, ww = rng.uniform(0.5, 1.5), *rng.standard_normal(3)
-        found.append((RankTwo(tau, ss, sw, ww), *rng.standard_normal((3, n))))
-    return found
 
 
 class Both:
@@ -47,12 +32,6 @@ class Both:
         self.plain = ArrayInverse(n, start)
         self.native = NativeInverse(n, start, _C)
         self.tensor = TensorInverse(n, torch.device("cpu"), torch.from_numpy(start))
-        self.size = float(abs(start).max())
-
-    def close(self, found: Any, expected: np.ndarray) -> None:
-        scale = float(abs(expected).max())
-        error = float(abs(np.asarray(found) - expected).max())
-        assert error <= 40 * EPSILON * max(1, expected.shape[0]) ** 0.5 * scale
 
 
 @pytest.mark.parametrize("n", SIZES)
@@ -60,13 +39,13 @@ def test_products_and_updates(n: int) -> None:
     both = Both(n)
     for change, s, w, v in changes(n, 6):
         expected = both.plain.product(v)
-        both.close(both.native.product(v), expected)
-        both.close(both.tensor.product(torch.from_numpy(v)), expected)
+        assert_close(both.native.product(v), expected)
+        assert_close(both.tensor.product(torch.from_numpy(v)), expected)
         both.plain.update(change, s, w)
         both.native.update(change, s, w)
         both.tensor.update(change, torch.from_numpy(s), torch.from_numpy(w))
-    both.close(both.native.dense(), both.plain.dense())
-    both.close(both.tensor.dense(), both.plain.dense())
+    assert_close(both.native.dense(), both.plain.dense())
+    assert_close(both.tensor.dense(), both.plain.dense())
     assert np.array_equal(both.native.dense(), both.native.dense().T)
 
 
@@ -75,7 +54,7 @@ def test_updates_in_a_row_without_a_product() -> None:
     for change, s, w, _ in changes(65, 3):
         both.plain.update(change, s, w)
         both.native.update(change, s, w)
-    both.close(both.native.dense(), both.plain.dense())
+    assert_close(both.native.dense(), both.plain.dense())
 
 
 @pytest.mark.parametrize("n", [65, 600])

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import scipy.optimize
 import torch
+from inverses import emulated_inverse
 from runs import Asked, Function, logistic, quadratic, rosen, run, tanh_fit
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -223,7 +224,8 @@ class Waiting(TensorSpace):
 
 @pytest.mark.parametrize("update", UPDATES)
 @pytest.mark.parametrize("xrtol", [0.0, 1e-9])
-def test_one_wait_for_the_device_an_evaluation(update: str, xrtol: float) -> None:
+@pytest.mark.parametrize("kernels", [False, True])
+def test_one_wait_for_the_device_an_evaluation(update: str, xrtol: float, kernels: bool) -> None:
     function, rules = rosen(10), Rules(update=update, xrtol=xrtol, gtol=1e-6, initial_scale=True)
     waited = [0]
 
@@ -234,7 +236,8 @@ def test_one_wait_for_the_device_an_evaluation(update: str, xrtol: float) -> Non
         waited[0] += 1
         return Answer(value, gradient, True, trial.measure(gradient).tolist())
 
-    solver = QuasiNewton(Waiting(), TensorInverse(10, torch.device("cpu")), rules)
+    inverse = emulated_inverse(10) if kernels else TensorInverse(10, torch.device("cpu"))
+    solver = QuasiNewton(Waiting(), inverse, rules)
     with _Reads() as reads:
         drive(solver.start(torch.from_numpy(function.start)), evaluate)
         while solver.done() is None:

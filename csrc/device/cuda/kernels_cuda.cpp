@@ -2,6 +2,7 @@
 // build with CUDA.
 
 #include "device/cuda/multi_tensor.h"
+#include "device/cuda/rank_two.h"
 #include "device/kernels.h"
 
 #include <ATen/core/CachingHostAllocator.h>
@@ -24,6 +25,16 @@ void gather(
 void scatter(const device::Table& table, const double* flat, const c10::Stream& stream) {
   const c10::cuda::CUDAStream queue(stream);
   C10_CUDA_CHECK(device::launch_scatter(table, flat, queue.stream()));
+}
+
+void product(const device::RowTask& task, const c10::Stream& stream) {
+  const c10::cuda::CUDAStream queue(stream);
+  C10_CUDA_CHECK(device::launch_product(task, queue.stream()));
+}
+
+void rank_two_product(const device::RowTask& task, const c10::Stream& stream) {
+  const c10::cuda::CUDAStream queue(stream);
+  C10_CUDA_CHECK(device::launch_rank_two_product(task, queue.stream()));
 }
 
 /// A block of the caching host allocator, and how it is given back.
@@ -60,6 +71,8 @@ extern const DeviceKernels kCudaKernels;
 const DeviceKernels kCudaKernels = {
     .gather = gather,
     .scatter = scatter,
+    .product = product,
+    .rank_two_product = rank_two_product,
     .host_memory = pinned_memory,
     .is_asynchronous = true,
 };
