@@ -15,7 +15,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # As many processes as there are cores, and a file's tests in one of them.
 PARALLEL := -n auto --maxprocesses 4 --dist loadfile
 
-.PHONY: demo demo-global demo-pinn test test-roundings test-scipy bench lint sanitize cuda-check
+.PHONY: demo demo-global demo-pinn demo-burgers test test-roundings test-scipy bench lint sanitize cuda-check
 
 demo: $(VENV)/built
 	$(BIN)/python examples/digits.py
@@ -25,6 +25,9 @@ demo-global: $(VENV)/built
 
 demo-pinn: $(VENV)/built
 	$(BIN)/python examples/pinn.py
+
+demo-burgers: $(VENV)/built
+	$(BIN)/python examples/burgers.py
 
 test: $(VENV)/built
 	$(BIN)/python -m pytest -q $(PARALLEL)
