@@ -49,11 +49,16 @@ lint: $(VENV)/built
 # before Python, which was not built with them, and whose own leaks are not ours.
 RUNTIMES = $(foreach name,asan ubsan stdc++,$(shell $(CXX) -print-file-name=lib$(name).so))
 
+# What is mostly C++.
+IN_C := $(wildcard tests/*/test_bridge*.py) tests/bridge/test_tensor_bridge.py \
+	tests/problem/test_guard.py tests/record/test_profile.py \
+	tests/solvers/test_inverse.py tests/solvers/test_device_inverse.py
+
 sanitize: $(VENV)/built
 	SANITIZE=1 TESTING=1 $(BIN)/python setup.py -q build --build-temp $(SANITIZED)/temp --build-lib $(SANITIZED)/lib
 	LD_PRELOAD="$(RUNTIMES)" ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
 	PYTHONPATH=$(SANITIZED)/lib PYTHONSAFEPATH=1 PYTHONMALLOC=malloc \
-	$(BIN)/python -m pytest -q tests/*/test_bridge*.py tests/bridge/test_tensor_bridge.py
+	$(BIN)/python -m pytest -q $(IN_C)
 
 # The extension with CUDA, whose kernels need no card to compile, and the tests of what is another
 # in such a build. In an environment of its own: its torch has CUDA, and the other one need not.
