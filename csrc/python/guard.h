@@ -24,7 +24,9 @@ class Clock {
   /// Time after this call goes to `part`, and is shown to no profiler.
   void stop(py::handle part);
 
-  py::object part() const { return part_; }
+  py::object part() const {
+    return part_;
+  }
   py::dict seconds() const;
 
  private:
@@ -60,12 +62,22 @@ class Guard {
   /// What code() returns. Its time goes to `part`, and it is counted as `what` if that is not None.
   py::object run(py::handle part, py::handle what, py::handle code);
 
-  void hold() const { call(hold_); }
-  void release() const { call(release_); }
+  void hold() const {
+    call(hold_);
+  }
+  void release() const {
+    call(release_);
+  }
 
-  void remember(py::object error) { error_ = std::move(error); }
-  void forget() { error_ = py::none(); }
-  py::object error() const { return error_; }
+  void remember(py::object error) {
+    error_ = std::move(error);
+  }
+  void forget() {
+    error_ = py::none();
+  }
+  py::object error() const {
+    return error_;
+  }
   /// Raises what was remembered.
   void check() const;
 
