@@ -36,7 +36,7 @@ class Descent(FullBatchOptimizer):
     def _plan(self) -> Plan:
         return Plan("descent", ASKS, Habits(stops_by=""), self.callback, self.steps)
 
-    def _check_sizes(self) -> None:
+    def _check_sizes(self, n: int) -> None:
         pass
 
     def _given_bounds(self) -> Any:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from typing import Protocol
 
 from torch import Tensor
 
@@ -14,17 +15,28 @@ __all__ = ["log_end", "log_failure", "log_start", "logger"]
 logger = logging.getLogger("pytorch_minimize")
 
 
-def log_start(solver: str, bridge: str, params: Sequence[Tensor], numel: int) -> None:
+class Variables(Protocol):
+    """What a run is over, as a bridge tells it."""
+
+    @property
+    def numel(self) -> int: ...
+
+    @property
+    def params(self) -> list[Tensor]: ...
+
+
+def log_start(solver: str, bridge: Variables) -> None:
     """Method, size, dtypes, devices and bridge."""
     if logger.isEnabledFor(logging.INFO):
+        params = bridge.params
         logger.info(
             "%s over %d variables in %d tensors (%s on %s), %s",
             solver,
-            numel,
+            bridge.numel,
             len(params),
             ", ".join(sorted({str(p.dtype) for p in params})),
             ", ".join(sorted({str(p.device) for p in params})),
-            bridge,
+            type(bridge).__name__,
         )
 
 

@@ -65,6 +65,8 @@ def restrict(
             counts.append(count)
             excesses.append(excess)
             prepared.append(watched)
+    if not excesses:
+        return region
     return replace(
         region, constraints=prepared, excesses=tuple(excesses), multipliers=tuple(counts)
     )

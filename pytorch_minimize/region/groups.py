@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 from scipy.optimize import Bounds
+from torch import Tensor
 
 from ..bridge.interface import Bridge
 from .bounds import any_group_bounds, check_group, flat_bounds
@@ -32,7 +33,7 @@ class BoundedGroups(torch.optim.Optimizer):
     def __init__(self, params: Iterable[Any], lr: Any = None) -> None:
         self._tell_lr(lr)
         super().__init__(as_groups(params), {"lr": LR if lr is None else lr, "bounds": None})
-        self._flat_bounds()
+        self._flat_bounds(self._current_bridge().params)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add parameters to those that are optimised, as for any torch optimizer.
@@ -94,9 +95,12 @@ class BoundedGroups(torch.optim.Optimizer):
         """Between the flat vector and the parameters that are optimised now."""
         raise NotImplementedError
 
-    def _flat_bounds(self) -> Bounds | None:
+    def _flat_bounds(self, params: Sequence[Tensor]) -> Bounds | None:
         """Bounds on the flat vector, the user's or the groups'; None where all are infinite.
 
         Read anew at each step, since the groups may have changed.
+
+        Args:
+            params: of the flat vector.
         """
-        return flat_bounds(self._given_bounds(), self.param_groups, self._current_bridge().params)
+        return flat_bounds(self._given_bounds(), self.param_groups, params)

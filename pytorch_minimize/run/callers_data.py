@@ -13,6 +13,7 @@ from torch import Tensor
 
 __all__ = ["own_copy"]
 
+_PLAIN = (str, int, float, bool)
 _STATED = (Bounds, LinearConstraint, NonlinearConstraint)
 
 
@@ -29,6 +30,8 @@ def own_copy(value: Any) -> Any:
         >>> copied["direc"] is direc, copied["args"][0] is told, copied["workers"] is map
         (False, True, True)
     """
+    if value is None or type(value) in _PLAIN:  # most of them
+        return value
     if isinstance(value, np.ndarray) or scipy.sparse.issparse(value):
         return value.copy()
     if isinstance(value, Tensor):  # numpy sees its memory

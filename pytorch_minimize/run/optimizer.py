@@ -94,7 +94,7 @@ class FullBatchOptimizer(Bridged):
         self.profile = Profile()
         self.history = History()
         super().__init__(params, lr)
-        self._check_sizes()
+        self._check_sizes(self._current_bridge().numel)
         self._first_step: FirstStep | None = FirstStep(
             param for group in self.param_groups for param in group["params"]
         )
@@ -177,10 +177,10 @@ class FullBatchOptimizer(Bridged):
         plan = self._plan
         self._require_gradients(plan)
         bridge = self._current_bridge()
-        self._check_sizes()
+        self._check_sizes(bridge.numel)
         runner = self._make_runner(closure, bridge)
         checkpoint = self._make_checkpoint()
-        bounds = self._flat_bounds()
+        bounds = self._flat_bounds(bridge.params)
         self._start_inside(bridge, bounds, plan)
         self._watch_first_step(runner, plan)
         evaluator = self._make_evaluator(runner)
@@ -188,7 +188,7 @@ class FullBatchOptimizer(Bridged):
         x0 = evaluator.x
         watch = Watch(objective, x0, plan, self._settings, self.history, checkpoint)
         self.history.begin_segment()
-        log_start(plan.name, type(bridge).__name__, bridge.params, bridge.numel)
+        log_start(plan.name, bridge)
         self._objective = objective
         try:
             self._check_closure(runner, evaluator, plan, bounds)
@@ -269,8 +269,8 @@ class FullBatchOptimizer(Bridged):
             )
 
     @abstractmethod
-    def _check_sizes(self) -> None:
-        """Refuse options and constraints that are of another number of variables."""
+    def _check_sizes(self, n: int) -> None:
+        """Refuse options and constraints that are of another number of variables than n."""
 
     def __getstate__(self) -> dict[str, Any]:
         own = ("_settings", "_inverse", "_best", "res", "profile", "history")

@@ -66,7 +66,7 @@ class GlobalOptimizer(ScipyOptimizer):
                 f"rtol: {row.name} has no iterations over which the loss falls; leave it out"
             )
         bridge = self.bridge
-        self._check_bounds(bridge, self._flat_bounds())
+        self._check_bounds(bridge, self._flat_bounds(bridge.params))
 
     @property
     def _plan(self) -> Plan:
@@ -91,8 +91,7 @@ class GlobalOptimizer(ScipyOptimizer):
         method = "trust-constr" if constraints else "L-BFGS-B"
         return Arguments.parse({"method": method, "constraints": constraints})
 
-    def _check_sizes(self) -> None:
-        n = self._current_bridge().numel
+    def _check_sizes(self, n: int) -> None:
         self._local_arguments().check_sizes(n)
         for number, constraint in enumerate(as_list(self._keywords.get("constraints"))):
             check_width(constraint, f"constraint {number}", n)

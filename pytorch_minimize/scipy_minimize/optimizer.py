@@ -87,8 +87,8 @@ class MinimizeOptimizer(ScipyOptimizer):
     def _groups_changed(self) -> None:
         self._arguments = self._arguments.for_groups(bounded=self._has_group_bounds)
 
-    def _check_sizes(self) -> None:
-        self._arguments.check_sizes(self._current_bridge().numel)
+    def _check_sizes(self, n: int) -> None:
+        self._arguments.check_sizes(n)
 
     def _given_bounds(self) -> Any:
         given = self._arguments.keywords.get("bounds")
