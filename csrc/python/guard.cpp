@@ -77,7 +77,7 @@ void Clock::count(py::handle what) {
 
 void Clock::show_part() {
   // Several times an evaluation: a range itself would cost 17 us.
-  if (flags_["_is_profiler_enabled"].ptr() == Py_True || !range_.is_none()) {
+  if (PyDict_GetItemWithError(flags_.ptr(), flag_.ptr()) == Py_True || !range_.is_none()) {
     const py::object ended = std::exchange(range_, py::none());
     range_ = show_(ended, runs_ ? part_ : py::str());
   }

@@ -45,6 +45,8 @@ class Clock {
   py::object part_;
   py::dict counts_;
   py::dict flags_;
+  py::object flag_ =
+      py::reinterpret_steal<py::object>(PyUnicode_InternFromString("_is_profiler_enabled"));
   py::object show_;
   py::object range_ = py::none();
   bool runs_ = false;

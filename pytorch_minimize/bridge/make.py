@@ -41,7 +41,7 @@ def tensor_bridge(bridge: Bridge) -> Bridge[Tensor]:
 
     On the CPU a vector is read and written where it is, with no copy beyond the cast. On a CUDA
     device both ways are one launch on the current stream, and :meth:`Bridge.evaluation` waits
-    once, for 16 bytes.
+    once, for 16 bytes; solvers of our own read those and their scalars by one wait as well.
 
     >>> bridge = tensor_bridge(make_bridge([torch.tensor([1.0, 2.0]), torch.tensor(3.0)]))
     >>> bridge.flatten_params()

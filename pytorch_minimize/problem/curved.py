@@ -63,7 +63,6 @@ class CurvedEvaluator(Evaluator[V]):
 
     def _curve(self, x: V, compute: Callable[[], tuple[Array, bool]]) -> Curved[V]:
         if not self._same(x, self.x):
-            self.profile.count("reload")
             self.load(x)
         if self.here is not None and not self.here.finite:
             return Curved(None, True, self.here)
@@ -73,6 +72,7 @@ class CurvedEvaluator(Evaluator[V]):
             # A run of the closure that was needed for this: its value and gradient are kept.
             self.here = self._read(loss)
             self._is_early = True
+            self.profile.count("reload")
             if not self.here.finite:
                 return Curved(None, True, self.here)
         return Curved(result if finite else None, finite, self.here)

@@ -61,6 +61,7 @@ class PythonClock:
         self._mark = perf_counter()
 
     def start(self, part: str) -> None:
+        self.seconds[part] += 0.0  # an unknown part changes nothing
         self.part, self._mark, self._runs = part, perf_counter(), True
         self._show()
 

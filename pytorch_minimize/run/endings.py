@@ -89,13 +89,14 @@ def ended(
     here = objective.evaluator.known(x)
     gradient = None if here is None else here.gradient
     counts = objective.evaluator.profile.counts
+    violation = objective.violation_at(x)
     known: dict[str, Any] = {
         "njev": counts.get("jac", 0) + counts.get(USERS_JAC, 0),
         "nhev": counts.get("hess", 0) + counts.get("hessp", 0) + counts.get(USERS_HESS, 0),
         "jac": gradient,
         "grad": gradient,
-        "maxcv": objective.violation_at(x),
-        "constr_violation": objective.violation_at(x),
+        "maxcv": violation,
+        "constr_violation": violation,
     }
     res |= {name: known[name] for name in fields if known.get(name) is not None}
     x = objective.evaluator.space.copy(x)

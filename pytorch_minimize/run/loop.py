@@ -39,7 +39,8 @@ def solve(solver: Solver[Any], run: Run, plan: Plan) -> OptimizeResult:
             ending = asked.tell(solver)
             x = None if ending is None else solver.x
         status = solver.done() if ending is None else None
-        stage = solver.step()
+        if ending is None and status is None:
+            stage = solver.step()
     if ending is not None:
         fields = plan.habits.result
         res = ended(ending, run.objective, fields, x=x, nit=run.watch.nit)

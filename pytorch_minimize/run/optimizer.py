@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -125,6 +126,9 @@ class FullBatchOptimizer(Bridged):
         try:
             with torch.inference_mode(False), torch.enable_grad():
                 return self._run(closure)
+        except BaseException:
+            self.profile.stop()  # also where it was refused before anything ran
+            raise
         finally:
             self._running = False
 
@@ -190,6 +194,7 @@ class FullBatchOptimizer(Bridged):
         self.history.begin_segment()
         log_start(plan.name, bridge)
         self._objective = objective
+        reading: AbstractContextManager[None] = nullcontext()
         try:
             self._check_closure(runner, evaluator, plan, bounds)
             evaluator.guard.hold()
@@ -203,6 +208,7 @@ class FullBatchOptimizer(Bridged):
             if checkpoint is not None:
                 checkpoint.write()
         except BaseException as raised:
+            reading = suppress(RuntimeError)  # of a device that takes no more work
             error = evaluator.guard.error
             cause = raised if error is None else error
             _load_best(objective, cause)
@@ -221,7 +227,9 @@ class FullBatchOptimizer(Bridged):
             self.profile.stop()
             self.history.end_segment(objective.evaluations, self.profile.total)
             bridge.release()
-            self._best = self._best_of(objective)
+            with reading:
+                self._best = self._best_of(objective)
+            objective.look_in(Region())  # whose constraints hold the objective
         log_end(lambda: plan.report(self.res), self.profile)
         return runner.loss_like.new_tensor(self.res.fun)
 

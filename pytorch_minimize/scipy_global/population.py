@@ -43,6 +43,7 @@ class Population:
 
     def __call__(self, columns: Array) -> Array:
         points = np.array(columns.T, dtype=np.float64, order="C")
+        self._evaluator.guard.check()
         self._function.permit()
         self._raised = 0
         values = self._evaluator.guard.run("closure", "vectorized", lambda: self._losses(points))

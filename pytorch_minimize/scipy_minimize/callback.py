@@ -6,7 +6,6 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 from scipy.optimize import OptimizeResult
 
 from ..bridge.vectors import as_vector
@@ -61,9 +60,7 @@ class ScipyCallback:
         """
         self._profile.begin("bridge")
         result = intermediate_result if told == () else self._as_result(told)
-        x = result["x"]
-        if not (type(x) is np.ndarray and x.ndim == 1):
-            x = result["x"] = as_vector(x)
+        x = result["x"] = as_vector(result["x"])
         if self._function.answers:
             self._function.scrub(result)
         ending = self._watch.iteration(x, result)

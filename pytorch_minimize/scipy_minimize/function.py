@@ -90,7 +90,6 @@ class ScipyFunction:
         self.watch = watch
         self._evaluator = objective.evaluator
         self._profile = objective.evaluator.profile
-        self._permit = self.permit if watch.looks else None
         self._locks = objective.evaluator.keeps_points
         self._told: tuple[Evaluation[Array], float, Array | None] | None = None
         self.answers: set[float] = set()
@@ -159,9 +158,7 @@ class ScipyFunction:
 
         Raises:
             Stopped: the run is to end instead.
-            Anything that the user's code raised before, and that scipy kept to itself.
         """
-        self._evaluator.guard.check()
         ending = self.watch.due() if self.watch.looks else None
         if ending is not None:
             raise Stopped(ending)
@@ -180,7 +177,7 @@ class ScipyFunction:
         x = x if _is_vector(x) else as_vector(x)
         if self._locks:
             x = _locked(x)
-        found = self.objective.evaluate(x, self._permit)
+        found = self.objective.evaluate(x, self.permit if self.watch.looks else None)
         if not found.finite and np.isnan(found.x).any():
             # No answer brings a solver back whose own arithmetic gave NaN. trust-krylov does where
             # the gradient's norm is below 1.4e-8, and would go on to maxiter.
@@ -193,6 +190,7 @@ class ScipyFunction:
         """Curvature at x; None where it is not finite, or the value there is not."""
         curved = self._evaluator
         assert isinstance(curved, CurvedEvaluator)
+        curved.guard.check()
         self.permit()
         found = compute(curved, x if _is_vector(x) else as_vector(x))
         if found.here is not None:  # maybe of a run of the closure that was needed for this

@@ -104,16 +104,16 @@ class MinimizeOptimizer(ScipyOptimizer):
     def _evaluator_of_our_own(self, runner: ClosureRunner) -> Evaluator[Any]:
         """On tensors where all parameters are on one device that is not the host."""
         device = _device(runner.bridge)
-        bridge, space = runner.bridge, ARRAYS
-        asks, settings = self._arguments.asks, self._settings
-        guard = make_guard(self.profile)
-        if device is None:
-            return make_evaluator(
-                *(runner, bridge, space, guard, self.profile, asks, settings), keeps_points=True
-            )
+        bridge: Any = runner.bridge if device is None else tensor_bridge(runner.bridge)
+        space: Any = ARRAYS if device is None else TensorSpace(device)
         return make_evaluator(
-            *(runner, tensor_bridge(bridge), TensorSpace(device), guard, self.profile, asks),
-            settings,
+            runner,
+            bridge,
+            space,
+            make_guard(self.profile),
+            self.profile,
+            self._arguments.asks,
+            self._settings,
             keeps_points=True,
         )
 

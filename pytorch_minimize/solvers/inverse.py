@@ -223,6 +223,6 @@ def usable(h: NDArray[Any] | Tensor) -> Any:
     # Else an array would go to the user's default device.
     given = h if isinstance(h, Tensor) else torch.as_tensor(h, device="cpu")
     symmetric = (given + given.T) / 2
-    if torch.linalg.cholesky_ex(symmetric).info.item():
+    if not symmetric.isfinite().all() or torch.linalg.cholesky_ex(symmetric).info.item():
         return None
     return symmetric if isinstance(h, Tensor) else symmetric.numpy()

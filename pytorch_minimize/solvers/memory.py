@@ -14,7 +14,9 @@ _REAL = 8
 def free_bytes(device: torch.device | None = None) -> int | None:
     """Memory that can be had, of the host or of a CUDA device; None where that is unknown."""
     if device is not None and device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
+        # What torch's allocator keeps idle, H of the last step say, can be had as well.
+        idle = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(torch.cuda.mem_get_info(device)[0]) + idle
     try:
         with open("/proc/meminfo", encoding="ascii") as lines:
             for line in lines:

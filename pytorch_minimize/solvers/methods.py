@@ -221,6 +221,7 @@ def tensor_solver(
     row = METHODS[method]
     rules = row.rules(options)
     check_fits(row.name, n, device)
+    check_fits(row.name, n)  # where the result holds it
     initial = _initial(options.get("hess_inv0"), warm, n)
     given = None if initial is None else torch.as_tensor(initial, device=device)
     inverse = tensor_inverse(n, device, given)

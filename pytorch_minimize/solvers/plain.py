@@ -24,6 +24,7 @@ from .quasi_newton import QuasiNewton
 __all__ = ["minimised", "ssbfgs", "ssbroyden"]
 
 _STOPPED = 99
+_DIFFERENCES = ("2-point", "3-point")
 _REFUSED = {
     "bounds": "scipy's L-BFGS-B does",
     "constraints": "scipy's SLSQP and trust-constr do",
@@ -48,7 +49,8 @@ def ssbfgs(
     where BFGS stalls.
 
     Args:
-        fun, x0, args, jac, callback: as scipy has them. Without ``jac``, differences of ``fun``.
+        fun, x0, args, jac, callback: as scipy has them. Without ``jac``, forward differences of
+            ``fun``; scipy drops a string such as "3-point" before it calls such a method.
         options: ``gtol``, ``norm``, ``xrtol``, ``c1``, ``c2``, ``maxiter``, ``hess_inv0``,
             ``return_all``, ``eps`` and ``disp`` as of scipy's BFGS; ``line_search``
             ("more-thuente" or "hager-zhang", which goes on where the loss has no digits left);
@@ -151,6 +153,8 @@ def minimised(
         given = options.pop(refused, None)
         if given is not None and not (isinstance(given, (tuple, list)) and not given):
             raise ValueError(f"{name} takes no {refused}; {others}")
+    if isinstance(jac, str) and jac not in _DIFFERENCES:
+        raise ValueError(f"jac: expected a callable, True or one of {_DIFFERENCES}, got {jac!r}")
     tol, disp = options.pop("tol", None), options.pop("disp", False)
     eps = options.pop("eps", _SQRT_EPSILON)
     if tol is not None:

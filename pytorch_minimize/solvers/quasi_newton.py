@@ -250,9 +250,10 @@ class QuasiNewton(Generic[V]):
         line, scale = self._line, 1.0
         py, yhy, yy, wg = curvature
         sy = step * py
-        if self._rules.initial_scale and self._is_identity and sy > 0.0:
+        if self._rules.initial_scale and self._is_identity and sy > 0.0 and yy > 0.0:
             scale = sy / yy
             self._inverse.reset(scale)
+            self._is_identity = False
         yhy, wg, ug = scale * yhy, scale * wg, scale * (wg - slope)
         change = self._change(-step * step * line.slope / scale, sy, yhy)
         if change is None:

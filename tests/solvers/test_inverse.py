@@ -130,3 +130,8 @@ def test_a_matrix_that_is_locked_is_refused() -> None:
     h.flags.writeable = False
     with pytest.raises(ValueError, match="not writeable"):
         _C.rank_two_product(h, 1.0, 0.0, 0.0, 0.0, *np.ones((3, 3)))
+
+
+def test_infinite_matrices_are_not_usable() -> None:
+    assert inverse.usable(np.diag([np.inf, 1.0])) is None
+    assert inverse.usable(np.array([[1.0, np.nan], [np.nan, 1.0]])) is None

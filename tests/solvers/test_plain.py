@@ -189,3 +189,8 @@ def test_no_optimizer_is_imported_for_them() -> None:
         "assert 'pytorch_minimize.run.optimizer' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_differences_that_it_cannot_take_are_refused(method: Any) -> None:
+    with pytest.raises(ValueError, match="jac: expected a callable"):
+        method(rosen, START, jac="cs")
