@@ -81,8 +81,9 @@ class Arguments:
         curvature = curvature_by_autograd(row, given)
         report, maxiter = _take_over(row, options)
         if row.options is not None:
-            options = _translate(row, row.options, options)
-            options = checked_values("options", _stated(options), OPTION_KINDS, row.name)
+            options = _stated(_translate(row, row.options, options))
+            if row.native is None:  # the others look at theirs themselves
+                options = checked_values("options", options, OPTION_KINDS, row.name)
         if row.native is not None:
             if callable(jac):
                 raise ValueError(f"{row.name} takes no jac: the gradient comes from autograd")

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
-import math
 from collections.abc import Callable, Mapping
-from numbers import Integral, Real
-from typing import Any, NamedTuple
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..bridge.space import ARRAYS, TensorSpace
+from ..kinds import ARRAY, FLAG, NUMBER, Kind, at_least, checked, is_number, one_of, optional
 from ..row import Habits, Row
 from ..typing import Array
-from ..wording import did_you_mean, listed, shown
+from ..wording import did_you_mean, listed
 from .inverse import array_inverse, tensor_inverse, usable
 from .memory import check_fits
 from .quasi_newton import QuasiNewton, Rules
@@ -24,60 +23,30 @@ from .quasi_newton import QuasiNewton, Rules
 __all__ = ["METHODS", "ROWS", "QuasiNewtonMethod", "array_solver", "tensor_solver"]
 
 
-class Option(NamedTuple):
-    """What an option accepts, and that in words."""
-
-    accepts: Callable[[Any], bool]
-    expected: str
+def _is_share(value: object) -> bool:
+    return is_number(value) and 0.0 < value < 1.0  # type: ignore[operator]
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool) and not math.isnan(value)
+_SHARE = optional(Kind(_is_share, "a number between 0 and 1"))
 
-
-def _is_order(value: Any) -> bool:
-    return _is_number(value) and value != 0
-
-
-def _is_share(value: Any) -> bool:
-    return value is None or (_is_number(value) and 0.0 < value < 1.0)
-
-
-def _is_limit(value: Any) -> bool:
-    if value is None or value == math.inf:
-        return True
-    return _is_number(value) and value >= 0 and value == value // 1
-
-
-def _one_of(*words: Any) -> Option:
-    return Option(
-        lambda value: any(value == word and not isinstance(value, bool) for word in words),
-        f"one of {', '.join(map(str, words))}",
-    )
-
-
-_FLAG = Option(lambda value: isinstance(value, (np.bool_, Integral)), "True or False")
-_NUMBER = Option(_is_number, "a number")
-_SHARE = Option(_is_share, "a number between 0 and 1, or None")
-
-_SCIPYS: Mapping[str, Option] = {
-    "gtol": _NUMBER,
-    "norm": Option(_is_order, "a number other than 0, or inf"),
-    "xrtol": _NUMBER,
+_SCIPYS: Mapping[str, Kind] = {
+    "gtol": NUMBER,
+    "norm": Kind(lambda v: is_number(v) and v != 0, "a number other than 0, or inf"),
+    "xrtol": NUMBER,
     "c1": _SHARE,
     "c2": _SHARE,
-    "maxiter": Option(_is_limit, "a whole number of at least 0, or None"),
-    "return_all": _FLAG,
-    "hess_inv0": Option(lambda value: True, "an array of shape (n, n)"),
+    "maxiter": optional(at_least(0)),
+    "return_all": FLAG,
+    "hess_inv0": optional(replace(ARRAY, expected="an array of shape (n, n)")),
 }
-_SELF_SCALED: Mapping[str, Option] = {
+_SELF_SCALED: Mapping[str, Kind] = {
     **_SCIPYS,
-    "line_search": _one_of("more-thuente", "hager-zhang"),
-    "initial_scale": _FLAG,
+    "line_search": one_of("more-thuente", "hager-zhang"),
+    "initial_scale": FLAG,
 }
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class QuasiNewtonMethod:
     """A row of the table.
 
@@ -90,7 +59,7 @@ class QuasiNewtonMethod:
 
     name: str
     update: str
-    options: Mapping[str, Option]
+    options: Mapping[str, Kind]
     resets: bool
 
     def rules(self, options: Mapping[str, Any]) -> Rules:
@@ -106,17 +75,15 @@ class QuasiNewtonMethod:
                 f"{', '.join(sorted(self.options))}"
                 f"{did_you_mean(sorted(unknown), self.options)}"
             )
-        for name, value in options.items():
-            if not self.options[name].accepts(value):
-                expected = self.options[name].expected
-                raise ValueError(f"options: {name}: expected {expected}, got {shown(value)}")
-        given = {name: value for name, value in options.items() if name in _FIELDS}
-        if given.get("maxiter") is not None and math.isfinite(given["maxiter"]):
-            given["maxiter"] = int(given["maxiter"])
+        given = {
+            name: checked("options", name, value, self.options[name])
+            for name, value in options.items()
+        }
         update = self.update
         if "variant" in self.options:
-            update = f"{update}-{int(options.get('variant', 2))}"
-        rules = Rules(**given, update=update, resets=self.resets)
+            update = f"{update}-{int(given.get('variant', 2))}"
+        known = {name: value for name, value in given.items() if name in _FIELDS}
+        rules = Rules(**known, update=update, resets=self.resets)
         c1, c2 = rules.wolfe()
         if not c1 < c2:
             raise ValueError(f"options: expected c1 < c2, got {c1:g} and {c2:g}")
@@ -152,7 +119,7 @@ def _of_name(name: str) -> QuasiNewtonMethod:
     return METHODS[name]
 
 
-_FIELDS = {field.name for field in dataclasses.fields(Rules)}
+_FIELDS = {field.name for field in fields(Rules)}
 
 METHODS: Mapping[str, QuasiNewtonMethod] = {
     row.name: row
@@ -160,7 +127,7 @@ METHODS: Mapping[str, QuasiNewtonMethod] = {
         QuasiNewtonMethod("torch-BFGS", "BFGS", _SCIPYS, resets=False),
         QuasiNewtonMethod("SSBFGS", "SSBFGS", _SELF_SCALED, resets=True),
         QuasiNewtonMethod(
-            "SSBroyden", "SSBroyden", {**_SELF_SCALED, "variant": _one_of(1, 2, 3)}, resets=True
+            "SSBroyden", "SSBroyden", {**_SELF_SCALED, "variant": one_of(1, 2, 3)}, resets=True
         ),
     )
 }
