@@ -56,6 +56,9 @@ class Space(Protocol[V]):
     def distance(self, a: V, b: V) -> float:
         """Their Euclidean distance."""
 
+    def compare_and_measure(self, x: V, known: V, before: V) -> tuple[bool, float]:
+        """Whether x has the bits of ``known``, and its distance from ``before``, in one pass."""
+
     def largest(self, v: V) -> float:
         """max |v_i| of a vector without NaN; 0 if it is empty."""
 
@@ -91,6 +94,7 @@ class ArraySpace:
     as_vector = staticmethod(vectors.as_vector)
     same = staticmethod(vectors.same_values)
     distance = staticmethod(vectors.distance)
+    compare_and_measure = staticmethod(vectors.compare_and_measure)
     largest = staticmethod(vectors.largest)
 
     def size(self, v: Array) -> int:
@@ -167,6 +171,9 @@ class TensorSpace:
 
     def distance(self, a: Tensor, b: Tensor) -> float:
         return float(torch.dist(a, b))
+
+    def compare_and_measure(self, x: Tensor, known: Tensor, before: Tensor) -> tuple[bool, float]:
+        return self.same(x, known), self.distance(x, before)
 
     def largest(self, v: Tensor) -> float:
         return float(torch.linalg.vector_norm(v, torch.inf)) if v.numel() else 0.0

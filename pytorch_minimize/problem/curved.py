@@ -46,6 +46,7 @@ class CurvedEvaluator(Evaluator[V]):
         super().__init__(*args, **keywords)
         self.curvature = curvature
         self._is_early = False
+        self.when_leaving(self._drop)
 
     def product(self, x: V, v: Array) -> Curved[V]:
         """H(x) v, shape (n,), a fresh vector."""
@@ -90,10 +91,12 @@ class CurvedEvaluator(Evaluator[V]):
             self.profile.count("reload", -1)
         return super().evaluate(x, permit, measure)
 
+    def _closure_call(self) -> None:
+        """None: the closure is run for its graph, too."""
+
     def _run(self) -> Loss:
         return self.curvature.evaluate() if self.has_gradient else super()._run()
 
-    def _leave(self) -> None:
-        super()._leave()
+    def _drop(self) -> None:
         self.curvature.drop()
         self._is_early = False

@@ -17,6 +17,7 @@ from ..closure.loss import read_loss
 from ..closure.runner import ClosureRunner
 from ..record.profile import Profile
 from ..typing import Loss
+from .closure_call import ClosureCall, make_closure_call
 from .guard import Guard
 
 __all__ = ["Evaluation", "Evaluator"]
@@ -33,6 +34,7 @@ class Evaluation(NamedTuple, Generic[V]):
         gradient: of the loss; None where none was computed, or it is no longer kept.
         finite: whether the loss and the gradient are.
         recovered: whether the loss stands for an exception that the closure may raise.
+        largest: max |g_i| where the gradient is finite; NaN where nobody has looked.
         scalars: what was measured of the gradient, where it came over with the loss.
     """
 
@@ -41,6 +43,7 @@ class Evaluation(NamedTuple, Generic[V]):
     gradient: V | None
     finite: bool
     recovered: bool = False
+    largest: float = math.nan
     scalars: Sequence[float] = ()
 
 
@@ -87,6 +90,7 @@ class Evaluator(Generic[V]):
         self.keeps_points = keeps_points
         self._listeners: list[Callable[[], None]] = []
         self._same = space.same
+        self._call = self._closure_call()
         self.x = bridge.flatten_params()
         self.here: Evaluation[V] | None = None
 
@@ -98,12 +102,12 @@ class Evaluator(Generic[V]):
     @property
     def recovered(self) -> bool:
         """Whether the last run of the closure raised one of them."""
-        return bool(self._runner.recovered)
+        return self._runner.recovered
 
     @property
-    def recovered_from(self) -> str:
+    def recovered_why(self) -> str:
         """The last of them, in words."""
-        return self._runner.recovered_from
+        return self._runner.recovered_why
 
     def evaluate(
         self,
@@ -129,6 +133,13 @@ class Evaluator(Generic[V]):
         if not is_here:
             self._move(x if self.keeps_points else self.space.copy(x))
         self.evaluations += 1
+        if self._call is not None and self.has_gradient:
+            try:
+                self.here = found = Evaluation(self.x, *self._call())
+            except BaseException as error:
+                self.guard.remember(error)
+                raise
+            return found
         loss: Loss = self.guard.run("closure", "closure", self._run)
         if measure is not None and self.space.waits and not isinstance(loss, float):
             self.here = found = self._read_at_once(loss, measure)
@@ -206,12 +217,17 @@ class Evaluator(Generic[V]):
         self._leave()
         self._listeners.clear()
         self.guard.forget()
+        self._call = None
+
+    def _closure_call(self) -> ClosureCall | None:
+        return make_closure_call(self._runner, self.bridge, self.guard)
 
     def _run(self) -> Loss:
         return self._runner.value_and_gradient() if self.has_gradient else self._runner.value()
 
     def _move(self, x: V) -> None:
-        self._leave()
+        for listener in self._listeners:
+            listener()
         self.here = None
         self.x = x
         self.bridge.load_params(x)
@@ -256,7 +272,7 @@ class Evaluator(Generic[V]):
             self.guard.remember(error)
             raise
         finite = bool(is_finite) and math.isfinite(value)
-        return Evaluation(self.x, value, gradient, finite, self.recovered, scalars)
+        return Evaluation(self.x, value, gradient, finite, self.recovered, scalars=scalars)
 
     def _restore_grads(self) -> None:
         """Undo what was added to the gradients, or dropped; curvature is not of such ones."""

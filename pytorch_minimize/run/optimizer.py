@@ -124,7 +124,7 @@ class FullBatchOptimizer(Bridged):
             raise RuntimeError("step was called from inside a closure of the same optimizer")
         self._running = True
         try:
-            with torch.inference_mode(False), torch.enable_grad():
+            with _recording():
                 return self._run(closure)
         except BaseException:
             self.profile.stop()  # also where it was refused before anything ran
@@ -293,6 +293,13 @@ class FullBatchOptimizer(Bridged):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(method={self._method_name()})\n{super().__repr__()}"
+
+
+def _recording() -> AbstractContextManager[Any]:
+    """Gradients are recorded; free where they are, as nearly always."""
+    if torch.is_inference_mode_enabled():
+        return torch.inference_mode(False)
+    return nullcontext() if torch.is_grad_enabled() else torch.enable_grad()
 
 
 def _require_closure(where: str, closure: object, why: str) -> None:
