@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from numbers import Integral, Real
 from typing import Any
@@ -12,16 +12,19 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .wording import did_you_mean, shown
+from .wording import did_you_mean, listed, shown
 
 __all__ = [
     "ARRAY",
     "FLAG",
     "NUMBER",
+    "ORDER",
+    "SHARE",
     "WHOLE",
     "Kind",
     "at_least",
     "checked",
+    "checked_options",
     "is_flag",
     "is_number",
     "is_whole",
@@ -122,6 +125,23 @@ def checked(where: str, name: str, value: Any, kind: Kind) -> Any:
     return value
 
 
+def checked_options(
+    owner: str, given: Mapping[str, Any], kinds: Mapping[str, Kind]
+) -> dict[str, Any]:
+    """Options of a solver, each :func:`checked`.
+
+    Raises:
+        ValueError: one that ``kinds`` does not have, or a value that is not of its kind.
+    """
+    unknown = sorted(given.keys() - kinds.keys())
+    if unknown:
+        raise ValueError(
+            f"{owner} has no option {listed(unknown)}; it has {', '.join(sorted(kinds))}"
+            f"{did_you_mean(unknown, kinds)}"
+        )
+    return {name: checked("options", name, value, kinds[name]) for name, value in given.items()}
+
+
 def _as_array(value: Any) -> NDArray[Any]:
     return np.asarray(value.detach().cpu() if isinstance(value, Tensor) else value)
 
@@ -137,4 +157,6 @@ def _is_array(value: object) -> bool:
 ARRAY = Kind(_is_array, "a number or an array of numbers", array=True)
 FLAG = Kind(is_flag, "True or False")
 NUMBER = Kind(is_number, "a number")
+ORDER = Kind(lambda v: is_number(v) and v != 0, "a number other than 0, or inf")
+SHARE = Kind(lambda v: is_number(v) and 0.0 < v < 1.0, "a number between 0 and 1")
 WHOLE = Kind(is_whole, "a whole number", whole=True)

@@ -38,5 +38,12 @@ def make_evaluator(
     keywords.setdefault("gradient", asks.gradient)
     if not asks.curvature:
         return Evaluator(runner, bridge, space, guard, profile, **keywords)
-    curvature = make_curvature(settings.curvature, runner, profile, settings.hessian_block_bytes)
+    curvature = make_curvature(
+        settings.curvature,
+        runner,
+        profile,
+        settings.hessian_block_bytes,
+        bridge,
+        waits=space.waits,
+    )
     return CurvedEvaluator(runner, bridge, space, guard, profile, curvature=curvature, **keywords)

@@ -17,6 +17,7 @@ from ..closure.captured_graphs import FixedGradients
 from ..closure.runner import ClosureRunner
 from ..curvature.check_closure import check_closure
 from ..curvature.linear_operator import ClosureHessian
+from ..curvature.strategies import make_curvature
 from ..problem.best_point import BestPoint
 from ..problem.curved import CurvedEvaluator
 from ..problem.evaluator import Evaluator
@@ -250,7 +251,11 @@ class FullBatchOptimizer(Bridged):
     ) -> None:
         if not self._settings.check_closure:
             return
-        curvature = evaluator.curvature if isinstance(evaluator, CurvedEvaluator) else None
+        settings, curvature = self._settings, None
+        if isinstance(evaluator, CurvedEvaluator):  # whose vectors may be a device's
+            curvature = make_curvature(
+                settings.curvature, runner, self.profile, settings.hessian_block_bytes
+            )
         self.profile.begin("closure")
         check_closure(runner, plan.asks.gradient, curvature, bounds)
         self.profile.begin("solver")

@@ -87,7 +87,10 @@ class Arguments:
         if row.native is not None:
             if callable(jac):
                 raise ValueError(f"{row.name} takes no jac: the gradient comes from autograd")
-            options = ({} if given.get("tol") is None else {"gtol": given["tol"]}) | options
+            if row.curvature and not curvature and not callable(given.get("hessp")):
+                raise ValueError(f"{row.name} needs hessp: True, absent or a callable")
+            if given.get("tol") is not None:
+                options = dict.fromkeys(row.tolerances, given["tol"]) | options
             row.native.check(options)
         asks = replace(row.asks, gradient=gradient, curvature=curvature)
         if not gradient and jac is not None and not isinstance(jac, bool):

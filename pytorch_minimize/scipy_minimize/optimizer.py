@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import scipy.optimize
@@ -142,7 +142,7 @@ class MinimizeOptimizer(ScipyOptimizer):
         solver = native.make(
             self._arguments.keywords["options"], bridge.numel, _device(bridge), self._hess_inv(run)
         )
-        return solve(solver, run, self._plan)
+        return solve(solver, run, self._plan, _users_product(self._arguments.keywords))
 
     def _hess_inv(self, run: Run) -> Array | None:
         if not self._settings.warm_start or self._inverse is None:
@@ -157,6 +157,13 @@ class MinimizeOptimizer(ScipyOptimizer):
 
     def __getstate__(self) -> dict[str, Any]:
         return super().__getstate__() | {"_arguments": self._arguments}
+
+
+def _users_product(keywords: Mapping[str, Any]) -> Callable[[Any, Any], Any] | None:
+    """The user's own Hessian product of (x, v), if there is one."""
+    hessp, args = keywords.get("hessp"), keywords.get("args", ())
+    args = args if isinstance(args, tuple) else (args,)
+    return (lambda x, v: hessp(x, v, *args)) if callable(hessp) else None
 
 
 def _device(bridge: Bridge[Any]) -> torch.device | None:

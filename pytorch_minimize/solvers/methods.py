@@ -1,4 +1,4 @@
-"""One table: the quasi-Newton methods, the options of each, and how a run of it is made."""
+"""One table: every method of our own; the quasi-Newton ones, and how a run of one is made."""
 
 from __future__ import annotations
 
@@ -12,10 +12,21 @@ import torch
 from torch import Tensor
 
 from ..bridge.space import ARRAYS, TensorSpace
-from ..kinds import ARRAY, FLAG, NUMBER, Kind, at_least, checked, is_number, one_of, optional
+from ..kinds import (
+    ARRAY,
+    FLAG,
+    NUMBER,
+    ORDER,
+    SHARE,
+    Kind,
+    at_least,
+    checked_options,
+    one_of,
+    optional,
+)
 from ..row import Habits, Row
 from ..typing import Array
-from ..wording import did_you_mean, listed
+from .conjugate_methods import ROWS as CONJUGATE
 from .inverse import array_inverse, tensor_inverse, usable
 from .memory import check_fits
 from .quasi_newton import QuasiNewton, Rules
@@ -23,18 +34,12 @@ from .quasi_newton import QuasiNewton, Rules
 __all__ = ["METHODS", "ROWS", "QuasiNewtonMethod", "array_solver", "tensor_solver"]
 
 
-def _is_share(value: object) -> bool:
-    return is_number(value) and 0.0 < value < 1.0  # type: ignore[operator]
-
-
-_SHARE = optional(Kind(_is_share, "a number between 0 and 1"))
-
 _SCIPYS: Mapping[str, Kind] = {
     "gtol": NUMBER,
-    "norm": Kind(lambda v: is_number(v) and v != 0, "a number other than 0, or inf"),
+    "norm": ORDER,
     "xrtol": NUMBER,
-    "c1": _SHARE,
-    "c2": _SHARE,
+    "c1": optional(SHARE),
+    "c2": optional(SHARE),
     "maxiter": optional(at_least(0)),
     "return_all": FLAG,
     "hess_inv0": optional(replace(ARRAY, expected="an array of shape (n, n)")),
@@ -68,17 +73,7 @@ class QuasiNewtonMethod:
         Raises:
             ValueError: an option that is not known, or of another kind.
         """
-        unknown = options.keys() - self.options.keys()
-        if unknown:
-            raise ValueError(
-                f"{self.name} has no option {listed(sorted(unknown))}; it has "
-                f"{', '.join(sorted(self.options))}"
-                f"{did_you_mean(sorted(unknown), self.options)}"
-            )
-        given = {
-            name: checked("options", name, value, self.options[name])
-            for name, value in options.items()
-        }
+        given = checked_options(self.name, options, self.options)
         update = self.update
         if "variant" in self.options:
             update = f"{update}-{int(given.get('variant', 2))}"
@@ -146,7 +141,7 @@ ROWS: dict[str, Row] = {
         native=method,
     )
     for method in METHODS.values()
-}
+} | CONJUGATE
 """What the optimizers must know of each, by its name in lower case."""
 
 

@@ -16,10 +16,9 @@ import numpy as np
 from scipy.optimize import OptimizeResult
 from scipy.optimize._numdiff import approx_derivative
 
-from ..run.protocol import Answer, Trial, drive
+from ..run.protocol import Answer, Product, Request, Solver, drive
 from ..typing import Array
-from .methods import array_solver
-from .quasi_newton import QuasiNewton
+from .methods import ROWS
 
 __all__ = ["minimised", "ssbfgs", "ssbroyden"]
 
@@ -101,22 +100,44 @@ def ssbroyden(
 
 
 class _Function:
-    """The user's function and gradient, counted; an equal point is not evaluated twice in a row."""
+    """The user's function and gradient, counted; an equal point is not evaluated twice in a row.
 
-    def __init__(self, fun: Callable[..., Any], jac: Any, args: tuple[Any, ...], eps: Any) -> None:
-        self.nfev = self.njev = 0
+    Args:
+        hessp: the user's Hessian product; None for methods that ask for none.
+    """
+
+    def __init__(
+        self,
+        fun: Callable[..., Any],
+        jac: Any,
+        args: tuple[Any, ...],
+        eps: Any,
+        hessp: Callable[..., Any] | None = None,
+    ) -> None:
+        self.nfev = self.njev = self.nhev = 0
         self._fun, self._jac, self._args, self._eps = fun, jac, args, eps
+        self._hessp = hessp
         self._last: tuple[Array, float, Array] | None = None
 
-    def __call__(self, trial: Trial[Array]) -> Answer[Array]:
-        x = trial.x
+    def __call__(self, wanted: Request[Array]) -> Answer[Array]:
+        if isinstance(wanted, Product):
+            return self._product(wanted)
+        x = wanted.x
         if self._last is None or not np.array_equal(self._last[0], x):
             value = self._value(x)
             self._last = (x, value, self._gradient(x, value))
         _, value, gradient = self._last
         finite = math.isfinite(value) and bool(np.isfinite(gradient).all())
-        scalars = trial.measure(gradient).tolist() if finite and trial.measure else ()
+        scalars = wanted.measure(gradient).tolist() if finite and wanted.measure else ()
         return Answer(value, gradient, finite, scalars)
+
+    def _product(self, wanted: Product[Array]) -> Answer[Array]:
+        assert self._hessp is not None
+        self.nhev += 1
+        found = self._hessp(wanted.x.copy(), wanted.v.copy(), *self._args)
+        product = np.array(found, dtype=np.float64).reshape(-1)
+        scalars = wanted.measure(product).tolist() if wanted.measure else ()
+        return Answer(math.nan, product, True, scalars)
 
     def _value(self, x: Array) -> float:
         self.nfev += 1
@@ -149,6 +170,9 @@ def minimised(
     **options: Any,
 ) -> OptimizeResult:
     """A run of the method ``name`` of the table; see :func:`ssbfgs`."""
+    row = ROWS[name.lower()]
+    assert row.native is not None
+    hessp = options.pop("hessp", None) if row.curvature else None
     for refused, others in _REFUSED.items():
         given = options.pop(refused, None)
         if given is not None and not (isinstance(given, (tuple, list)) and not given):
@@ -158,14 +182,16 @@ def minimised(
     tol, disp = options.pop("tol", None), options.pop("disp", False)
     eps = options.pop("eps", _SQRT_EPSILON)
     if tol is not None:
-        options.setdefault("gtol", tol)
+        options = dict.fromkeys(row.tolerances, tol) | options
     if jac is True:
         fun, jac = _split(fun)
     x = np.array(x0, dtype=np.float64).reshape(-1)
-    solver = array_solver(name, options, x.size)
-    function = _Function(fun, jac, args, eps)
+    solver = row.native.make(options, x.size, None, None)
+    function = _Function(fun, jac, args, eps, hessp)
     stopped = _run(solver, x, function, _told(callback))
     result = _result(solver, function, stopped)
+    if row.curvature:
+        result.nhev = function.nhev
     if disp:
         print(
             f"{result.message}\n  loss {result.fun:.9g}, {result.nit} iterations, "
@@ -175,10 +201,10 @@ def minimised(
 
 
 def _run(
-    solver: QuasiNewton[Array],
+    solver: Solver[Array],
     x: Array,
     function: _Function,
-    callback: Callable[[QuasiNewton[Array]], Any],
+    callback: Callable[[Solver[Array]], Any],
 ) -> bool:
     """Runs to the end; returns whether the callback ended it."""
     drive(solver.start(x), function)
@@ -193,7 +219,7 @@ def _run(
     return False
 
 
-def _told(callback: Callable[..., Any] | None) -> Callable[[QuasiNewton[Array]], Any]:
+def _told(callback: Callable[..., Any] | None) -> Callable[[Solver[Array]], Any]:
     """A callback in one form: scipy tells them apart by the name of the argument."""
     if callback is None:
         return lambda solver: None
@@ -215,7 +241,7 @@ def _split(fun: Callable[..., Any]) -> tuple[Callable[..., Any], Callable[..., A
     return value, lambda x, *args: gradients[0]
 
 
-def _result(solver: QuasiNewton[Array], function: _Function, stopped: bool) -> OptimizeResult:
+def _result(solver: Solver[Array], function: _Function, stopped: bool) -> OptimizeResult:
     status = solver.done()
     status = _STOPPED if stopped or status is None else status
     message = "`callback` raised `StopIteration`." if stopped else solver.message(status)
