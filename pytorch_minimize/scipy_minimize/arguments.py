@@ -86,7 +86,8 @@ class Arguments:
         if row.native is not None:
             if callable(jac):
                 raise ValueError(f"{row.name} takes no jac: the gradient comes from autograd")
-            options = ({} if given.get("tol") is None else {"gtol": given["tol"]}) | options
+            tol = given.get("tol")
+            options = {name: tol for name in row.tolerances if tol is not None} | options
             row.native.check(options)
         asks = replace(row.asks, gradient=gradient, curvature=curvature)
         if not gradient and jac is not None and not isinstance(jac, bool):

@@ -6,8 +6,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable, Mapping
-from numbers import Integral, Real
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,64 +15,29 @@ from torch import Tensor
 from ..bridge.space import ARRAYS, TensorSpace
 from ..row import Habits, Row
 from ..typing import Array
-from ..wording import did_you_mean, listed, shown
 from .inverse import array_inverse, tensor_inverse, usable
+from .limited_methods import LIMITED
 from .memory import check_fits
+from .options import FLAG, LIMIT, NUMBER, ORDER, SHARE, Option, check_options, one_of
 from .quasi_newton import QuasiNewton, Rules
 
 __all__ = ["METHODS", "ROWS", "QuasiNewtonMethod", "array_solver", "tensor_solver"]
 
 
-class Option(NamedTuple):
-    """What an option accepts, and that in words."""
-
-    accepts: Callable[[Any], bool]
-    expected: str
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool) and not math.isnan(value)
-
-
-def _is_order(value: Any) -> bool:
-    return _is_number(value) and value != 0
-
-
-def _is_share(value: Any) -> bool:
-    return value is None or (_is_number(value) and 0.0 < value < 1.0)
-
-
-def _is_limit(value: Any) -> bool:
-    if value is None or value == math.inf:
-        return True
-    return _is_number(value) and value >= 0 and value == value // 1
-
-
-def _one_of(*words: Any) -> Option:
-    return Option(
-        lambda value: any(value == word and not isinstance(value, bool) for word in words),
-        f"one of {', '.join(map(str, words))}",
-    )
-
-
-_FLAG = Option(lambda value: isinstance(value, (np.bool_, Integral)), "True or False")
-_NUMBER = Option(_is_number, "a number")
-_SHARE = Option(_is_share, "a number between 0 and 1, or None")
-
 _SCIPYS: Mapping[str, Option] = {
-    "gtol": _NUMBER,
-    "norm": Option(_is_order, "a number other than 0, or inf"),
-    "xrtol": _NUMBER,
-    "c1": _SHARE,
-    "c2": _SHARE,
-    "maxiter": Option(_is_limit, "a whole number of at least 0, or None"),
-    "return_all": _FLAG,
+    "gtol": NUMBER,
+    "norm": ORDER,
+    "xrtol": NUMBER,
+    "c1": SHARE,
+    "c2": SHARE,
+    "maxiter": LIMIT,
+    "return_all": FLAG,
     "hess_inv0": Option(lambda value: True, "an array of shape (n, n)"),
 }
 _SELF_SCALED: Mapping[str, Option] = {
     **_SCIPYS,
-    "line_search": _one_of("more-thuente", "hager-zhang"),
-    "initial_scale": _FLAG,
+    "line_search": one_of("more-thuente", "hager-zhang"),
+    "initial_scale": FLAG,
 }
 
 
@@ -99,17 +63,7 @@ class QuasiNewtonMethod:
         Raises:
             ValueError: an option that is not known, or of another kind.
         """
-        unknown = options.keys() - self.options.keys()
-        if unknown:
-            raise ValueError(
-                f"{self.name} has no option {listed(sorted(unknown))}; it has "
-                f"{', '.join(sorted(self.options))}"
-                f"{did_you_mean(sorted(unknown), self.options)}"
-            )
-        for name, value in options.items():
-            if not self.options[name].accepts(value):
-                expected = self.options[name].expected
-                raise ValueError(f"options: {name}: expected {expected}, got {shown(value)}")
+        check_options(self.name, options, self.options)
         given = {name: value for name, value in options.items() if name in _FIELDS}
         if given.get("maxiter") is not None and math.isfinite(given["maxiter"]):
             given["maxiter"] = int(given["maxiter"])
@@ -160,7 +114,7 @@ METHODS: Mapping[str, QuasiNewtonMethod] = {
         QuasiNewtonMethod("torch-BFGS", "BFGS", _SCIPYS, resets=False),
         QuasiNewtonMethod("SSBFGS", "SSBFGS", _SELF_SCALED, resets=True),
         QuasiNewtonMethod(
-            "SSBroyden", "SSBroyden", {**_SELF_SCALED, "variant": _one_of(1, 2, 3)}, resets=True
+            "SSBroyden", "SSBroyden", {**_SELF_SCALED, "variant": one_of(1, 2, 3)}, resets=True
         ),
     )
 }
@@ -179,6 +133,21 @@ ROWS: dict[str, Row] = {
         native=method,
     )
     for method in METHODS.values()
+} | {
+    name.lower(): Row(
+        name,
+        options=frozenset({*method.options, "disp"}),
+        gradient=True,
+        needs_gradient=True,
+        bounds=True,
+        aliases={"maxfev": "maxfun"},
+        tolerances=("ftol", "gtol"),
+        prints=False,
+        gradient_test=1e-5,
+        habits=Habits(keeps_bounds=True, precision_lost=frozenset({2})),
+        native=method,
+    )
+    for name, method in LIMITED.items()
 }
 """What the optimizers must know of each, by its name in lower case."""
 

@@ -10,16 +10,18 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
-from scipy.optimize import OptimizeResult
+from scipy.optimize import Bounds, OptimizeResult
+from scipy.optimize._constraints import old_bound_to_new
 from scipy.optimize._numdiff import approx_derivative
 
-from ..run.protocol import Answer, Trial, drive
+from ..bridge.vectors import clip
+from ..row import BoundedNative, Row
+from ..run.protocol import Answer, Solver, Trial, drive
 from ..typing import Array
-from .methods import array_solver
-from .quasi_newton import QuasiNewton
+from .methods import ROWS
 
 __all__ = ["minimised", "ssbfgs", "ssbroyden"]
 
@@ -149,6 +151,8 @@ def minimised(
     **options: Any,
 ) -> OptimizeResult:
     """A run of the method ``name`` of the table; see :func:`ssbfgs`."""
+    row = ROWS[name.lower()]
+    bounds = options.pop("bounds", None) if row.bounds else None
     for refused, others in _REFUSED.items():
         given = options.pop(refused, None)
         if given is not None and not (isinstance(given, (tuple, list)) and not given):
@@ -158,11 +162,12 @@ def minimised(
     tol, disp = options.pop("tol", None), options.pop("disp", False)
     eps = options.pop("eps", _SQRT_EPSILON)
     if tol is not None:
-        options.setdefault("gtol", tol)
+        options = dict.fromkeys(row.tolerances, tol) | options
     if jac is True:
         fun, jac = _split(fun)
     x = np.array(x0, dtype=np.float64).reshape(-1)
-    solver = array_solver(name, options, x.size)
+    solver = _solver(row, options, x.size, bounds)
+    x = clip(x, bounds)
     function = _Function(fun, jac, args, eps)
     stopped = _run(solver, x, function, _told(callback))
     result = _result(solver, function, stopped)
@@ -174,11 +179,24 @@ def minimised(
     return result
 
 
+def _solver(row: Row, options: dict[str, Any], n: int, bounds: Any) -> Solver[Array]:
+    solver: Solver[Array]
+    if bounds is None:
+        assert row.native is not None
+        solver = row.native.make(options, n, None, None)
+    else:
+        native = cast(BoundedNative, row.native)
+        stated = bounds if isinstance(bounds, Bounds) else Bounds(*old_bound_to_new(bounds))
+        within = Bounds(*(np.array(np.broadcast_to(b, n), float) for b in (stated.lb, stated.ub)))
+        solver = native.make_within(options, n, None, within)
+    return solver
+
+
 def _run(
-    solver: QuasiNewton[Array],
+    solver: Solver[Array],
     x: Array,
     function: _Function,
-    callback: Callable[[QuasiNewton[Array]], Any],
+    callback: Callable[[Solver[Array]], Any],
 ) -> bool:
     """Runs to the end; returns whether the callback ended it."""
     drive(solver.start(x), function)
@@ -193,7 +211,7 @@ def _run(
     return False
 
 
-def _told(callback: Callable[..., Any] | None) -> Callable[[QuasiNewton[Array]], Any]:
+def _told(callback: Callable[..., Any] | None) -> Callable[[Solver[Array]], Any]:
     """A callback in one form: scipy tells them apart by the name of the argument."""
     if callback is None:
         return lambda solver: None
@@ -215,7 +233,7 @@ def _split(fun: Callable[..., Any]) -> tuple[Callable[..., Any], Callable[..., A
     return value, lambda x, *args: gradients[0]
 
 
-def _result(solver: QuasiNewton[Array], function: _Function, stopped: bool) -> OptimizeResult:
+def _result(solver: Solver[Array], function: _Function, stopped: bool) -> OptimizeResult:
     status = solver.done()
     status = _STOPPED if stopped or status is None else status
     message = "`callback` raised `StopIteration`." if stopped else solver.message(status)

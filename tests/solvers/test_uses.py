@@ -19,6 +19,10 @@ from pytorch_minimize.scipy_minimize import optimizer as optimizer_module
 from pytorch_minimize.solvers.methods import ROWS
 
 each = pytest.mark.parametrize("method", [row.name for row in ROWS.values()])
+# Those that keep a dense inverse Hessian, and take what scipy's BFGS takes.
+dense = pytest.mark.parametrize(
+    "method", [row.name for row in ROWS.values() if "hess_inv0" in row.options]
+)
 
 
 def stepped(method: str, instance: Instance, **more: Any) -> MinimizeWrapper:
@@ -28,7 +32,7 @@ def stepped(method: str, instance: Instance, **more: Any) -> MinimizeWrapper:
     return optimizer
 
 
-@each
+@dense
 def test_a_result_that_is_written_into_leaves_the_best_point(method: str) -> None:
     instance = rosenbrock()
     optimizer = stepped(method, instance, options={"return_all": True})
@@ -39,7 +43,7 @@ def test_a_result_that_is_written_into_leaves_the_best_point(method: str) -> Non
     assert np.array_equal(instance.x, end)
 
 
-@each
+@dense
 @pytest.mark.parametrize("twin_of", [copy.deepcopy, lambda made: pickle.loads(pickle.dumps(made))])
 def test_copies_of_an_optimizer_go_on(method: str, twin_of: Any) -> None:
     optimizer = stepped(method, rosenbrock(), options={"maxiter": 5}, warm_start=True)
@@ -52,7 +56,7 @@ def test_copies_of_an_optimizer_go_on(method: str, twin_of: Any) -> None:
     assert twin.res.nit == 5
 
 
-@each
+@dense
 def test_a_warm_start_goes_before_hess_inv0_as_with_bfgs(method: str) -> None:
     instance, twin = rosenbrock(), rosenbrock()
     options = {"hess_inv0": np.eye(5) / 10, "maxiter": 6}
@@ -64,7 +68,7 @@ def test_a_warm_start_goes_before_hess_inv0_as_with_bfgs(method: str) -> None:
     assert np.array_equal(warm.res.hess_inv, state["run"]["hess_inv"].numpy())
 
 
-@each
+@dense
 def test_options_as_bfgs_takes_them(method: str) -> None:
     expected = stepped(method, rosenbrock(), options={"return_all": True}).res
     for stated in (1, np.True_, torch.tensor(1)):
@@ -73,7 +77,7 @@ def test_options_as_bfgs_takes_them(method: str) -> None:
         assert (res.nit, len(res.allvecs)) == (expected.nit, len(expected.allvecs))
 
 
-@each
+@dense
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -88,7 +92,7 @@ def test_what_would_fail_in_the_run_is_refused_before(
         MinimizeWrapper(rosenbrock().params, {"method": method, "options": options})
 
 
-@each
+@dense
 def test_the_default_device_is_not_asked(method: str) -> None:
     instance = rosenbrock()
     with torch.device("meta"):
@@ -98,14 +102,14 @@ def test_the_default_device_is_not_asked(method: str) -> None:
     assert optimizer.res.nit == 4
 
 
-@each
+@dense
 def test_lists_of_a_device_come_to_the_host(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(optimizer_module, "_device", lambda bridge: torch.device("cpu"))
     res = stepped(method, rosenbrock(), options={"return_all": True, "maxiter": 3}).res
     assert [type(x) for x in res.allvecs] == [np.ndarray] * 4
 
 
-@each
+@dense
 def test_a_tolerance_that_nothing_meets_ends_where_the_gradient_is_zero(method: str) -> None:
     x = nn.Parameter(torch.tensor([3.0, -1.0], dtype=torch.float64))
     optimizer = MinimizeWrapper([x], {"method": method, "options": {"gtol": -1.0}})
