@@ -18,8 +18,11 @@ namespace minimize {
 namespace {
 
 constexpr int64_t kLanes = 4;
-// Columns that stay in the first cache while all rows go through them.
-constexpr int64_t kBlock = 1 << 10;
+// Rows that go through one round of a loop together: as many streams as are fetched ahead at a
+// time.
+constexpr int64_t kRows = 4;
+// Columns that stay in a cache while all rows go through them; long, for the sake of the streams.
+constexpr int64_t kBlock = 1 << 11;
 // Sums are chunk by chunk, so that they do not depend on the number of threads.
 constexpr int64_t kChunk = 1 << 13;
 
@@ -40,29 +43,33 @@ MINIMIZE_ALWAYS_INLINE double total(const Lanes& lanes) {
   return (lanes[0] + lanes[1]) + (lanes[2] + lanes[3]);
 }
 
-/// Adds row'g and row'y of some columns to two sums.
-template <class T>
+/// Adds row'g and row'y of some columns to sums[r] and sums[r + apart], for kRows rows at a time.
+template <int kRows, class T>
 MINIMIZE_ALWAYS_INLINE void row_sums(
-    const T* row, const double* g, const double* y, int64_t count, double& with_g, double& with_y) {
-  Lanes gs[2] = {}, ys[2] = {};
+    const T* rows, int64_t stride, const double* g, const double* y, int64_t count, double* sums,
+    int64_t apart) {
+  Lanes with_g[kRows] = {}, with_y[kRows] = {};
   int64_t i = 0;
-  for (; i + 2 * kLanes <= count; i += 2 * kLanes) {
-    for (int64_t k = 0; k < 2; ++k) {
-      Lanes w, at_g, at_y;
-      load(w, row + i + k * kLanes);
-      load(at_g, g + i + k * kLanes);
-      load(at_y, y + i + k * kLanes);
-      gs[k] += w * at_g;
-      ys[k] += w * at_y;
+  for (; i + kLanes <= count; i += kLanes) {
+    Lanes at_g, at_y;
+    load(at_g, g + i);
+    load(at_y, y + i);
+    for (int64_t r = 0; r < kRows; ++r) {
+      Lanes w;
+      load(w, rows + r * stride + i);
+      with_g[r] += w * at_g;
+      with_y[r] += w * at_y;
     }
   }
-  double rest_g = 0.0, rest_y = 0.0;
-  for (; i < count; ++i) {
-    rest_g += static_cast<double>(row[i]) * g[i];
-    rest_y += static_cast<double>(row[i]) * y[i];
+  for (int64_t r = 0; r < kRows; ++r) {
+    double rest_g = 0.0, rest_y = 0.0;
+    for (int64_t k = i; k < count; ++k) {
+      rest_g += static_cast<double>(rows[r * stride + k]) * g[k];
+      rest_y += static_cast<double>(rows[r * stride + k]) * y[k];
+    }
+    sums[r] += total(with_g[r]) + rest_g;
+    sums[r + apart] += total(with_y[r]) + rest_y;
   }
-  with_g += total(gs[0] + gs[1]) + rest_g;
-  with_y += total(ys[0] + ys[1]) + rest_y;
 }
 
 /// y of some columns, and what they add to the five scalars.
@@ -113,13 +120,17 @@ MINIMIZE_ALWAYS_INLINE void sums_of(
     const int64_t count = std::min(kBlock, end - at);
     const double* const g = pairs.gradient + at;
     scalars(g, pairs.before + at, d + at, count, y, sums + 2 * pairs.used);
-    for (int64_t r = 0; r < pairs.used; ++r) {
-      row_sums(rows + r * pairs.n + at, g, y, count, sums[r], sums[pairs.used + r]);
+    int64_t r = 0;
+    for (; r + kRows <= pairs.used; r += kRows) {
+      row_sums<kRows>(rows + r * pairs.n + at, pairs.n, g, y, count, sums + r, pairs.used);
+    }
+    for (; r < pairs.used; ++r) {
+      row_sums<1>(rows + r * pairs.n + at, pairs.n, g, y, count, sums + r, pairs.used);
     }
   }
 }
 
-/// out += c row, of one row or of two.
+/// out += c row, for kRows rows at a time.
 template <int kRows, class T>
 MINIMIZE_ALWAYS_INLINE void add_rows(
     const T* rows, int64_t stride, const double* c, int64_t count, double* out) {
@@ -162,8 +173,12 @@ MINIMIZE_ALWAYS_INLINE double turn_of(
     for (int64_t i = 0; i < count; ++i) {
       out[i] = change.gamma * g[i];
     }
-    for (int64_t r = 0; r + 1 < pairs.used; r += 2) {
-      add_rows<2>(rows + r * pairs.n + at, pairs.n, change.weights + r, count, out);
+    int64_t r = 0;
+    for (; r + kRows <= pairs.used; r += kRows) {
+      add_rows<kRows>(rows + r * pairs.n + at, pairs.n, change.weights + r, count, out);
+    }
+    for (; r < pairs.used; ++r) {
+      add_rows<1>(rows + r * pairs.n + at, pairs.n, change.weights + r, count, out);
     }
     Lanes sum{};
     int64_t i = 0;
