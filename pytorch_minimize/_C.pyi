@@ -131,4 +131,35 @@ def device_rank_two_product(
     v: Tensor,
     kernels: Any = None,
 ) -> Tensor: ...
+def pair_sums(
+    w: NDArray[Any],
+    used: int,
+    gradient: NDArray[np.float64],
+    before: NDArray[np.float64],
+    direction: NDArray[np.float64],
+) -> NDArray[np.float64]: ...
+def pair_turn(
+    w: NDArray[Any],
+    gamma: float,
+    weights: NDArray[np.float64],
+    slot: int,
+    step: float,
+    gradient: NDArray[np.float64],
+    before: NDArray[np.float64],
+    direction: NDArray[np.float64],
+) -> float: ...
+def device_pair_sums(
+    w: Tensor, used: int, gradient: Tensor, before: Tensor, direction: Tensor, kernels: Any = None
+) -> Tensor: ...
+def device_pair_turn(
+    w: Tensor,
+    gamma: float,
+    weights: Tensor,
+    slot: int,
+    step: float,
+    gradient: Tensor,
+    before: Tensor,
+    direction: Tensor,
+    kernels: Any = None,
+) -> None: ...
 def build_info() -> BuildInfo: ...

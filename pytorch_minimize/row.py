@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 import torch
+from scipy.optimize import Bounds
 
-__all__ = ["Asks", "Habits", "Native", "Row"]
+__all__ = ["Asks", "BoundedNative", "Habits", "Native", "Row"]
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,19 @@ class Native(Protocol):
             device: where its vectors are tensors; None for arrays.
             warm: what an earlier run knew of the inverse Hessian; None for nothing.
         """
+
+
+class BoundedNative(Native, Protocol):
+    """Of a row that takes bounds."""
+
+    def make_within(
+        self,
+        options: Mapping[str, Any],
+        n: int,
+        device: torch.device | None,
+        bounds: Bounds | None,
+    ) -> Any:
+        """A solver for one run that evaluates nowhere outside of them; as :meth:`Native.make`."""
 
 
 @dataclass(frozen=True)

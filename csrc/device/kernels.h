@@ -1,5 +1,6 @@
 #pragma once
 
+#include "device/pairs.h"
 #include "device/rank_two.h"
 #include "device/table.h"
 
@@ -12,8 +13,8 @@
 
 namespace minimize {
 
-/// What a kind of device does for its tensors to cross in one transfer, and for the inverse
-/// Hessian of a solver of ours. Another kind is another of these, and a line in
+/// What a kind of device does for its tensors to cross in one transfer, and for what
+/// solvers of ours know of the inverse Hessian. Another kind is another of these, and a line in
 /// find_device_kernels().
 struct DeviceKernels {
   /// Queue one launch on a stream of the current device: tensors -> flat and tail, whose
@@ -26,6 +27,10 @@ struct DeviceKernels {
   /// Queue one launch: out = H v; and H updated, with out = H v of what this makes.
   void (*product)(const device::RowTask& task, const c10::Stream& stream);
   void (*rank_two_product)(const device::RowTask& task, const c10::Stream& stream);
+
+  /// Queue what sums the pairs of limited memory with a gradient; and what makes a direction.
+  void (*pair_sums)(const device::PairTask& task, const c10::Stream& stream);
+  void (*pair_turn)(const device::PairTask& task, const c10::Stream& stream);
 
   /// Host memory that the device reads and writes directly; once freed it is reused
   /// only after the copies that were queued on it.

@@ -1,5 +1,6 @@
 #include "python/arrays.h"
 
+#include "host/pairs.h"
 #include "host/rank_two.h"
 #include "host/vector_ops.h"
 
@@ -27,6 +28,19 @@ int64_t check_square(const Matrix& h) {
       h.ndim() == 2 && h.shape(0) == h.shape(1), "expected an array of shape (n, n), got ",
       describe(h), ".");
   return h.shape(0);
+}
+
+/// The first rows of w, their vectors aside.
+Pairs pairs_of(const py::array& w, int64_t used) {
+  const bool single = py::isinstance<py::array_t<float>>(w);
+  TORCH_CHECK_TYPE(
+      single || py::isinstance<py::array_t<double>>(w), "expected rows of float64 or float32, got ",
+      describe(w), ".");
+  TORCH_CHECK_VALUE(
+      w.ndim() == 2 && (w.flags() & py::array::c_style) && used >= 0 && used <= w.shape(0),
+      "expected a contiguous array of at least ", used, " rows, got ", describe(w), ".");
+  // Not written to where sums are taken.
+  return {const_cast<void*>(w.data()), single, w.shape(1), used, nullptr, nullptr};
 }
 
 }  // namespace
@@ -117,6 +131,42 @@ py::array rank_two_product(
   const py::gil_scoped_release no_gil;
   rank_two_product(matrix, n, change, input.data(), to);
   return out;
+}
+
+py::array pair_sums(
+    const py::array& w, int64_t used, py::handle gradient, py::handle before,
+    py::handle direction) {
+  Pairs pairs = pairs_of(w, used);
+  const FlatInput g(gradient, pairs.n), old(before, pairs.n), d(direction, pairs.n);
+  pairs.gradient = g.data();
+  pairs.before = old.data();
+  py::array_t<double> out(2 * used + kPairScalars);
+  double* const to = out.mutable_data();
+  const py::gil_scoped_release no_gil;
+  pair_sums(pairs, d.data(), to);
+  return out;
+}
+
+double pair_turn(
+    py::array& w, double gamma, py::handle weights, int64_t slot, double step, py::handle gradient,
+    py::handle before, py::array_t<double>& direction) {
+  TORCH_CHECK_TYPE(is_vector(weights), "expected weights as a float64 vector.");
+  const auto used = py::reinterpret_borrow<py::array>(weights).size();
+  Pairs pairs = pairs_of(w, used);
+  TORCH_CHECK_VALUE(
+      used % 2 == 0 && 2 * slot < used, "expected a slot below ", used / 2, ", got ", slot, ".");
+  const FlatInput c(weights, used), g(gradient, pairs.n), old(before, pairs.n);
+  TORCH_CHECK_VALUE(
+      direction.ndim() == 1 && direction.shape(0) == pairs.n &&
+          (direction.flags() & py::array::c_style),
+      "expected a contiguous direction of shape (", pairs.n, ",), got ", describe(direction), ".");
+  w.mutable_data();  // refuses an array that is locked
+  pairs.gradient = g.data();
+  pairs.before = old.data();
+  double* const to = direction.mutable_data();
+  const PairChange change{.gamma = gamma, .weights = c.data(), .slot = slot, .step = step};
+  const py::gil_scoped_release no_gil;
+  return pair_turn(pairs, change, to);
 }
 
 }  // namespace minimize

@@ -81,4 +81,12 @@ py::array rank_two_product(
     Matrix& h, double tau, double ss, double sw, double ww, py::handle s, py::handle w,
     py::handle v);
 
+/// Those of host/pairs.h over the first rows of w, a contiguous array of float64 or float32 of
+/// shape (rows, n); the sums are a new array. TypeError or ValueError for anything else.
+py::array pair_sums(
+    const py::array& w, int64_t used, py::handle gradient, py::handle before, py::handle direction);
+double pair_turn(
+    py::array& w, double gamma, py::handle weights, int64_t slot, double step, py::handle gradient,
+    py::handle before, py::array_t<double>& direction);
+
 }  // namespace minimize

@@ -176,6 +176,33 @@ void bind_inverse(py::module_& m) {
       py::arg("kernels") = py::none(), "rank_two_product on H's device, all of which is written.");
 }
 
+void bind_pairs(py::module_& m) {
+  m.def(
+      "pair_sums",
+      py::overload_cast<const py::array&, int64_t, py::handle, py::handle, py::handle>(pair_sums),
+      py::arg("w").noconvert(), py::arg("used"), py::arg("gradient"), py::arg("before"),
+      py::arg("direction"),
+      "W g and W y of the first rows, y being gradient - before; g'd, g'g, y'y, y'g, max |g|.");
+  m.def(
+      "pair_turn",
+      py::overload_cast<
+          py::array&, double, py::handle, int64_t, double, py::handle, py::handle,
+          py::array_t<double>&>(pair_turn),
+      py::arg("w").noconvert(), py::arg("gamma"), py::arg("weights"), py::arg("slot"),
+      py::arg("step"), py::arg("gradient"), py::arg("before"), py::arg("direction").noconvert(),
+      "Writes step d and y into a slot, unless it is negative, and -(gamma g + W'c) into d; "
+      "returns g'd of it.");
+  m.def(
+      "device_pair_sums", device_pair_sums, py::arg("w"), py::arg("used"), py::arg("gradient"),
+      py::arg("before"), py::arg("direction"), py::arg("kernels") = py::none(),
+      "pair_sums on W's device; by these kernels, if some are given.");
+  m.def(
+      "device_pair_turn", device_pair_turn, py::arg("w"), py::arg("gamma"), py::arg("weights"),
+      py::arg("slot"), py::arg("step"), py::arg("gradient"), py::arg("before"),
+      py::arg("direction"), py::arg("kernels") = py::none(),
+      "pair_turn on W's device; returns nothing.");
+}
+
 void bind_threads(py::module_& m) {
   py::class_<ThreadLimit>(m, "ThreadLimit", "Holds libraries to a number of threads.")
       .def(
@@ -274,6 +301,7 @@ PYBIND11_MODULE(_C, m) {
       "largest", py::overload_cast<py::handle>(largest), py::arg("v"),
       "max |v_i|; 0 if v is empty.");
   bind_inverse(m);
+  bind_pairs(m);
   bind_threads(m);
   bind_guard(m);
   bind_closure_call(m);

@@ -45,6 +45,18 @@ at::Tensor launched(Launch launch, device::RowTask task, c10::Device device) {
   return out;
 }
 
+/// The first rows of w, their vectors aside.
+Pairs pairs_of(const at::Tensor& w, int64_t used) {
+  const bool single = w.scalar_type() == at::kFloat;
+  TORCH_CHECK_VALUE(
+      w.dim() == 2 && (single || w.scalar_type() == at::kDouble) && w.is_contiguous() &&
+          !w.is_neg() && used >= 0 && used <= w.size(0),
+      "expected a contiguous tensor of float64 or float32 with at least ", used, " rows, got ",
+      w.toString(), " of shape ", w.sizes(), ".");
+  // Not written to where sums are taken.
+  return {const_cast<void*>(w.const_data_ptr()), single, w.size(1), used, nullptr, nullptr};
+}
+
 }  // namespace
 
 TensorInput::TensorInput(py::handle x, int64_t numel, c10::Device device) {
@@ -115,6 +127,53 @@ at::Tensor device_rank_two_product(
       .scale = 1.0 / tau,
       .v = input.data()};
   return launched(launch, task, h.device());
+}
+
+at::Tensor device_pair_sums(
+    const at::Tensor& w, int64_t used, py::handle gradient, py::handle before, py::handle direction,
+    const std::optional<py::capsule>& kernels) {
+  device::PairTask task{.pairs = pairs_of(w, used), .direction = nullptr};
+  const auto launch = kernels_for(w, kernels).pair_sums;
+  const int64_t n = task.pairs.n;
+  const TensorInput g(gradient, n, w.device()), old(before, n, w.device()),
+      d(direction, n, w.device());
+  task.pairs.gradient = g.data();
+  task.pairs.before = old.data();
+  task.direction = const_cast<double*>(d.data());  // which is read
+  const py::gil_scoped_release no_gil;
+  const c10::DeviceGuard guard(w.device());
+  const c10::InferenceMode no_inference(false);
+  const auto options = at::device(w.device()).dtype(at::kDouble);
+  const auto parts = at::empty({device::chunks_of(task) * device::length_of(task)}, options);
+  auto out = at::empty({device::length_of(task)}, options);
+  task.parts = parts.mutable_data_ptr<double>();
+  task.out = out.mutable_data_ptr<double>();
+  launch(task, c10::impl::VirtualGuardImpl(w.device().type()).getStream(w.device()));
+  return out;
+}
+
+void device_pair_turn(
+    const at::Tensor& w, double gamma, py::handle weights, int64_t slot, double step,
+    py::handle gradient, py::handle before, const at::Tensor& direction,
+    const std::optional<py::capsule>& kernels) {
+  const auto used = static_cast<int64_t>(py::len(weights));
+  device::PairTask task{.pairs = pairs_of(w, used), .direction = nullptr};
+  TORCH_CHECK_VALUE(
+      used % 2 == 0 && 2 * slot < used, "expected a slot below ", used / 2, ", got ", slot, ".");
+  const auto launch = kernels_for(w, kernels).pair_turn;
+  const int64_t n = task.pairs.n;
+  const TensorInput c(weights, used, w.device()), g(gradient, n, w.device()),
+      old(before, n, w.device());
+  check_is_vector(direction, n, w.device());
+  TORCH_CHECK_VALUE(
+      direction.is_contiguous() && !direction.is_neg(), "expected a contiguous direction.");
+  task.pairs.gradient = g.data();
+  task.pairs.before = old.data();
+  task.change = {.gamma = gamma, .weights = c.data(), .slot = slot, .step = step};
+  task.direction = direction.mutable_data_ptr<double>();
+  const py::gil_scoped_release no_gil;
+  const c10::DeviceGuard guard(w.device());
+  launch(task, c10::impl::VirtualGuardImpl(w.device().type()).getStream(w.device()));
 }
 
 }  // namespace minimize

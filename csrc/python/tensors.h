@@ -86,4 +86,14 @@ at::Tensor device_rank_two_product(
     const at::Tensor& h, double tau, double ss, double sw, double ww, py::handle s, py::handle w,
     py::handle v, const std::optional<py::capsule>& kernels);
 
+/// Those of host/pairs.h by the kernels of w's device, or by those of a capsule, over the first
+/// rows of w, a contiguous tensor of float64 or float32; the sums are a new tensor.
+at::Tensor device_pair_sums(
+    const at::Tensor& w, int64_t used, py::handle gradient, py::handle before, py::handle direction,
+    const std::optional<py::capsule>& kernels);
+void device_pair_turn(
+    const at::Tensor& w, double gamma, py::handle weights, int64_t slot, double step,
+    py::handle gradient, py::handle before, const at::Tensor& direction,
+    const std::optional<py::capsule>& kernels);
+
 }  // namespace minimize

@@ -52,6 +52,45 @@ void for_each_block(const device::RowTask& task, const c10::Stream&) {
   }
 }
 
+template <class Step>
+void for_each_pair_thread(const Step& step) {
+  for (int32_t thread = 0; thread < device::kPairThreads; ++thread) {
+    step(thread);
+  }
+}
+
+void pair_sums(const device::PairTask& task, const c10::Stream&) {
+  std::array<double, device::kPairSums * device::kPairThreads> sums;
+  const int64_t groups = device::groups_of(task);
+  for (int64_t block = 0; block < device::chunks_of(task) * groups; ++block) {
+    const int64_t chunk = block / groups, group = block % groups;
+    for_each_pair_thread(
+        [&](int32_t thread) { device::pass_over_pairs(task, chunk, group, thread, sums.data()); });
+    for (int32_t half = device::kPairThreads / 2; half > 0; half /= 2) {
+      for_each_pair_thread([&](int32_t thread) {
+        device::fold_pairs(sums.data(), group + 1 == groups, half, thread);
+      });
+    }
+    for_each_pair_thread(
+        [&](int32_t thread) { device::store_pairs(task, chunk, group, thread, sums.data()); });
+  }
+  for (int64_t k = 0; k < device::length_of(task); ++k) {
+    for_each_pair_thread(
+        [&](int32_t thread) { device::gather_parts(task, k, thread, sums.data()); });
+    for (int32_t half = device::kPairThreads / 2; half > 0; half /= 2) {
+      for_each_pair_thread(
+          [&](int32_t thread) { device::fold_parts(task, k, sums.data(), half, thread); });
+    }
+    task.out[k] = sums[0];
+  }
+}
+
+void pair_turn(const device::PairTask& task, const c10::Stream&) {
+  for (int64_t j = 0; j < task.pairs.n; ++j) {
+    device::turn_column(task, j);
+  }
+}
+
 }  // namespace
 
 const DeviceKernels kEmulatedKernels = {
@@ -72,6 +111,8 @@ const DeviceKernels kEmulatedKernels = {
         },
     .product = for_each_block<false>,
     .rank_two_product = for_each_block<true>,
+    .pair_sums = pair_sums,
+    .pair_turn = pair_turn,
     .host_memory = allocate_host,
     .is_asynchronous = false,
 };

@@ -6,11 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import torch
 from scipy.optimize import Bounds
+from torch import Tensor
 
 from ..extension import native
 from ..typing import Array
 from ..typing import Array as Vector
+from .interface import V
 from .python_checks import check_vectors
 
 __all__ = [
@@ -38,14 +41,20 @@ def as_vector(x: Any) -> Array:
     return np.asarray(x, dtype=np.float64).reshape(-1)
 
 
-def clip(x: Array, bounds: Any) -> Array:
-    """x inside bounds in any of scipy's forms; None for no bound."""
+def clip(x: V, bounds: Any) -> V:
+    """x, an array or a tensor, inside bounds in any of scipy's forms; None for no bound."""
     if bounds is None:
         return x
     if not isinstance(bounds, Bounds):
         pairs = [(-np.inf if a is None else a, np.inf if b is None else b) for a, b in bounds]
         bounds = Bounds(*np.array(pairs, dtype=np.float64).T)
-    clipped: Array = np.clip(x, bounds.lb, bounds.ub)
+    found: Any = x
+    if isinstance(x, Tensor):
+        low, high = (torch.as_tensor(b, device=x.device) for b in (bounds.lb, bounds.ub))
+        found = torch.minimum(torch.maximum(x, low), high)
+    else:
+        found = np.clip(found, bounds.lb, bounds.ub)
+    clipped: V = found
     return clipped
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import scipy.optimize
 import torch
@@ -17,7 +17,8 @@ from ..problem.evaluator import Evaluator
 from ..problem.guard import make_guard
 from ..problem.make import make_evaluator
 from ..region.group_keys import split
-from ..row import Asks, Native
+from ..region.region import Region
+from ..row import Asks, BoundedNative, Native
 from ..run.loop import solve
 from ..run.optimizer import FullBatchOptimizer, Run
 from ..run.plan import Plan
@@ -138,10 +139,15 @@ class MinimizeOptimizer(ScipyOptimizer):
         return until_stopped(function, run.watch, habits.result, minimize)
 
     def _solve_by_our_own(self, native: Native, run: Run) -> OptimizeResult:
-        bridge = run.evaluator.bridge
-        solver = native.make(
-            self._arguments.keywords["options"], bridge.numel, _device(bridge), self._hess_inv(run)
-        )
+        bridge, options = run.evaluator.bridge, self._arguments.keywords["options"]
+        device = _device(bridge)
+        if run.bounds is None:
+            solver = native.make(options, bridge.numel, device, self._hess_inv(run))
+        else:
+            # The solver keeps them itself, to the last bit.
+            run.objective.look_in(Region(run.bounds))
+            bounded = cast(BoundedNative, native)
+            solver = bounded.make_within(options, bridge.numel, device, run.bounds)
         return solve(solver, run, self._plan, _users_product(self._arguments.keywords))
 
     def _hess_inv(self, run: Run) -> Array | None:

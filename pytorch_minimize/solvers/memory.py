@@ -6,7 +6,7 @@ import os
 
 import torch
 
-__all__ = ["check_fits", "free_bytes"]
+__all__ = ["check_fits", "check_pairs_fit", "free_bytes"]
 
 _REAL = 8
 
@@ -40,6 +40,30 @@ def check_fits(method: str, n: int, device: torch.device | None = None) -> None:
     if free is not None and needed > free:
         raise MemoryError(
             f"{method} keeps a dense inverse Hessian, which for {n} variables takes "
-            f"{needed / 1e9:.3g} GB; {free / 1e9:.3g} GB are free. method='L-BFGS-B' keeps a few "
+            f"{needed / 1e9:.3g} GB; {free / 1e9:.3g} GB are free. method='SS-L-BFGS' keeps a few "
             "vectors instead"
+        )
+
+
+def check_pairs_fit(
+    method: str, pairs: int, element: int, n: int, device: torch.device | None = None
+) -> None:
+    """Refuse pairs of limited memory that do not fit, with the six vectors beside them.
+
+    Args:
+        method: its name.
+        pairs: how many.
+        element: bytes of one of their elements.
+        n: variables.
+        device: where they are to be.
+
+    Raises:
+        MemoryError: they take more than there is; says both.
+    """
+    needed, free = (2 * pairs * element + 6 * _REAL) * n, free_bytes(device)
+    if free is not None and needed > free:
+        raise MemoryError(
+            f"{method} keeps {pairs} pairs of vectors and works on six, which for {n} variables "
+            f"take {needed / 1e9:.3g} GB; {free / 1e9:.3g} GB are free. A smaller maxcor, or "
+            "history_dtype='float32', takes less"
         )

@@ -28,6 +28,7 @@ from ..row import Habits, Row
 from ..typing import Array
 from .conjugate_methods import ROWS as CONJUGATE
 from .inverse import array_inverse, tensor_inverse, usable
+from .limited_methods import LIMITED
 from .memory import check_fits
 from .quasi_newton import QuasiNewton, Rules
 
@@ -128,20 +129,39 @@ METHODS: Mapping[str, QuasiNewtonMethod] = {
 }
 
 
-ROWS: dict[str, Row] = {
-    method.name.lower(): Row(
-        method.name,
-        options=frozenset({*method.options, "disp"}),
-        gradient=True,
-        needs_gradient=True,
-        tolerances=("gtol",),
-        prints=False,
-        gradient_test=1e-5,
-        habits=Habits(precision_lost=frozenset({2})),
-        native=method,
-    )
-    for method in METHODS.values()
-} | CONJUGATE
+ROWS: dict[str, Row] = (
+    {
+        method.name.lower(): Row(
+            method.name,
+            options=frozenset({*method.options, "disp"}),
+            gradient=True,
+            needs_gradient=True,
+            tolerances=("gtol",),
+            prints=False,
+            gradient_test=1e-5,
+            habits=Habits(precision_lost=frozenset({2})),
+            native=method,
+        )
+        for method in METHODS.values()
+    }
+    | {
+        name.lower(): Row(
+            name,
+            options=frozenset({*method.options, "disp"}),
+            gradient=True,
+            needs_gradient=True,
+            bounds=True,
+            aliases={"maxfev": "maxfun"},
+            tolerances=("ftol", "gtol"),
+            prints=False,
+            gradient_test=1e-5,
+            habits=Habits(keeps_bounds=True, precision_lost=frozenset({2})),
+            native=method,
+        )
+        for name, method in LIMITED.items()
+    }
+    | CONJUGATE
+)
 """What the optimizers must know of each, by its name in lower case."""
 
 

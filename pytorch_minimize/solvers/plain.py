@@ -10,12 +10,15 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
-from scipy.optimize import OptimizeResult
+from scipy.optimize import Bounds, OptimizeResult
+from scipy.optimize._constraints import old_bound_to_new
 from scipy.optimize._numdiff import approx_derivative
 
+from ..bridge.vectors import clip
+from ..row import BoundedNative, Row
 from ..run.protocol import Answer, Product, Request, Solver, drive
 from ..typing import Array
 from .methods import ROWS
@@ -171,8 +174,8 @@ def minimised(
 ) -> OptimizeResult:
     """A run of the method ``name`` of the table; see :func:`ssbfgs`."""
     row = ROWS[name.lower()]
-    assert row.native is not None
     hessp = options.pop("hessp", None) if row.curvature else None
+    bounds = options.pop("bounds", None) if row.bounds else None
     for refused, others in _REFUSED.items():
         given = options.pop(refused, None)
         if given is not None and not (isinstance(given, (tuple, list)) and not given):
@@ -186,7 +189,8 @@ def minimised(
     if jac is True:
         fun, jac = _split(fun)
     x = np.array(x0, dtype=np.float64).reshape(-1)
-    solver = row.native.make(options, x.size, None, None)
+    solver = _solver(row, options, x.size, bounds)
+    x = clip(x, bounds)
     function = _Function(fun, jac, args, eps, hessp)
     stopped = _run(solver, x, function, _told(callback))
     result = _result(solver, function, stopped)
@@ -198,6 +202,19 @@ def minimised(
             f"{result.nfev} evaluations"
         )
     return result
+
+
+def _solver(row: Row, options: dict[str, Any], n: int, bounds: Any) -> Solver[Array]:
+    solver: Solver[Array]
+    if bounds is None:
+        assert row.native is not None
+        solver = row.native.make(options, n, None, None)
+    else:
+        native = cast(BoundedNative, row.native)
+        stated = bounds if isinstance(bounds, Bounds) else Bounds(*old_bound_to_new(bounds))
+        within = Bounds(*(np.array(np.broadcast_to(b, n), float) for b in (stated.lb, stated.ub)))
+        solver = native.make_within(options, n, None, within)
+    return solver
 
 
 def _run(

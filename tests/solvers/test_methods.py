@@ -112,7 +112,7 @@ class TestMemory:
     def test_what_does_not_fit_is_refused(self, make: Any) -> None:
         device = (torch.device("cpu"),) if make is tensor_solver else ()
         # No such matrix is ever asked for: the refusal comes first.
-        with pytest.raises(MemoryError, match=r"8e\+09 GB; .* GB are free.*L-BFGS-B"):
+        with pytest.raises(MemoryError, match=r"8e\+09 GB; .* GB are free.*SS-L-BFGS"):
             make("SSBFGS", {}, 10**9, *device)
 
     def test_what_fits_is_not(self, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -248,7 +248,7 @@ class TestRefusals:
         monkeypatch.setattr(memory, "free_bytes", lambda device=None: 100)
         instance = rosenbrock()
         start = [param.detach().clone() for param in instance.params]
-        with pytest.raises(MemoryError, match="L-BFGS-B"):
+        with pytest.raises(MemoryError, match="SS-L-BFGS"):
             made("SSBFGS", instance).step(instance.closure(1))
         assert all(map(torch.equal, start, instance.params))
 

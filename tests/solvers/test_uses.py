@@ -30,7 +30,7 @@ def stepped(method: str, instance: Instance, **more: Any) -> MinimizeWrapper:
     return optimizer
 
 
-@each
+@each_with_h
 def test_a_result_that_is_written_into_leaves_the_best_point(method: str) -> None:
     instance = rosenbrock()
     optimizer = stepped(method, instance, options={"return_all": True})
@@ -41,7 +41,7 @@ def test_a_result_that_is_written_into_leaves_the_best_point(method: str) -> Non
     assert np.array_equal(instance.x, end)
 
 
-@each
+@each_with_h
 @pytest.mark.parametrize("twin_of", [copy.deepcopy, lambda made: pickle.loads(pickle.dumps(made))])
 def test_copies_of_an_optimizer_go_on(method: str, twin_of: Any) -> None:
     optimizer = stepped(method, rosenbrock(), options={"maxiter": 5}, warm_start=method in WITH_H)
@@ -90,7 +90,7 @@ def test_what_would_fail_in_the_run_is_refused_before(
         MinimizeWrapper(rosenbrock().params, {"method": method, "options": options})
 
 
-@each
+@each_with_h
 def test_the_default_device_is_not_asked(method: str) -> None:
     instance = rosenbrock()
     with torch.device("meta"):
@@ -101,14 +101,14 @@ def test_the_default_device_is_not_asked(method: str) -> None:
     assert optimizer.res.nit == 4
 
 
-@each
+@each_with_h
 def test_lists_of_a_device_come_to_the_host(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(optimizer_module, "_device", lambda bridge: torch.device("cpu"))
     res = stepped(method, rosenbrock(), options={"return_all": True, "maxiter": 3}).res
     assert [type(x) for x in res.allvecs] == [np.ndarray] * 4
 
 
-@each
+@each_with_h
 def test_a_tolerance_that_nothing_meets_ends_where_the_gradient_is_zero(method: str) -> None:
     x = nn.Parameter(torch.tensor([3.0, -1.0], dtype=torch.float64))
     options = dict.fromkeys(ROWS[method.lower()].tolerances, -1.0)

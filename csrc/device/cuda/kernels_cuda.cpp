@@ -2,6 +2,7 @@
 // build with CUDA.
 
 #include "device/cuda/multi_tensor.h"
+#include "device/cuda/pairs.h"
 #include "device/cuda/rank_two.h"
 #include "device/kernels.h"
 
@@ -35,6 +36,16 @@ void product(const device::RowTask& task, const c10::Stream& stream) {
 void rank_two_product(const device::RowTask& task, const c10::Stream& stream) {
   const c10::cuda::CUDAStream queue(stream);
   C10_CUDA_CHECK(device::launch_rank_two_product(task, queue.stream()));
+}
+
+void pair_sums(const device::PairTask& task, const c10::Stream& stream) {
+  const c10::cuda::CUDAStream queue(stream);
+  C10_CUDA_CHECK(device::launch_pair_sums(task, queue.stream()));
+}
+
+void pair_turn(const device::PairTask& task, const c10::Stream& stream) {
+  const c10::cuda::CUDAStream queue(stream);
+  C10_CUDA_CHECK(device::launch_pair_turn(task, queue.stream()));
 }
 
 /// A block of the caching host allocator, and how it is given back.
@@ -73,6 +84,8 @@ const DeviceKernels kCudaKernels = {
     .scatter = scatter,
     .product = product,
     .rank_two_product = rank_two_product,
+    .pair_sums = pair_sums,
+    .pair_turn = pair_turn,
     .host_memory = pinned_memory,
     .is_asynchronous = true,
 };
