@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import torch
 import torch.distributed as dist
 
-__all__ = ["Raised", "Ranks"]
+__all__ = ["Raised", "Ranks", "answered"]
 
 _START = 120.0  # seconds for the processes to import torch, on a machine that is busy
 
@@ -39,7 +39,10 @@ class Ranks:
 
     def __init__(self, size: int, timeout: float = 30.0) -> None:
         self.size = size
-        context = multiprocessing.get_context("spawn")
+        self.is_spoilt = False
+        # Forked from a process that has imported what takes long, and done nothing else.
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["torch._dynamo", "pytorch_minimize.optim"])
         self._folder = tempfile.TemporaryDirectory()
         self._ends: list[Connection] = []
         self.processes = []
@@ -88,6 +91,7 @@ class Ranks:
             waiting = [end for rank, end in enumerate(self._ends) if rank not in found]
             ready = wait(waiting, max(0.0, end_of_time - time.monotonic()))
             if not ready:
+                self.is_spoilt = True
                 missing = sorted(set(range(self.size)) - set(found))
                 raise TimeoutError(f"ranks {missing} did not answer in {within} s")
             for end in ready:
@@ -95,8 +99,15 @@ class Ranks:
                 try:
                     found[rank] = end.recv()
                 except (EOFError, ConnectionResetError):
-                    found[rank] = None
+                    found[rank], self.is_spoilt = None, True
         return [found[rank] for rank in range(self.size)]
+
+
+def answered(answers: list[Any]) -> list[Any]:
+    """The answers, if no rank has raised."""
+    for answer in answers:
+        assert not isinstance(answer, Raised), answer.where
+    return answers
 
 
 def _serve(end: Connection, rank: int, size: int, store: Path, timeout: float) -> None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 import together_cases as cases
-from ranks import Raised, Ranks
-from together_cases import Ended
+from ranks import Ranks, answered
+from together_cases import require_same
 
 # Five methods of scipy's and three of ours are to be among them.
 METHODS = (
@@ -18,33 +17,6 @@ METHODS = (
     *("torch-BFGS", "SSBFGS", "SSBroyden"),
 )
 CONVEX = ("L-BFGS-B", "BFGS", "CG", "Newton-CG", "SSBroyden")
-
-
-@pytest.fixture(scope="module")
-def two() -> Iterator[Ranks]:
-    with Ranks(2) as ranks:
-        yield ranks
-
-
-def ended(answers: list[Any]) -> list[Ended]:
-    for answer in answers:
-        assert not isinstance(answer, Raised), answer.where
-    return answers
-
-
-def require_same(answers: list[Any]) -> Ended:
-    """The leader's end, if all others have it bit for bit."""
-    leaders, *others = ended(answers)
-    for other in others:
-        assert np.array_equal(leaders.x, other.x)
-        assert np.array_equal(leaders.grad, other.grad)
-        assert np.array_equal(leaders.best, other.best)
-        assert np.array_equal(leaders.history, other.history)
-        assert leaders.loss == other.loss
-        for name in ("fun", "nit", "nfev", "status", "success", "message", "nonfinite"):
-            assert leaders.res.get(name) == other.res.get(name)
-        assert np.array_equal(leaders.res.x, other.res.x)
-    return leaders
 
 
 def arguments(method: str, iterations: int) -> dict[str, Any]:
@@ -149,7 +121,7 @@ def test_closures_with_other_numbers_of_micro_batches(two: Ranks) -> None:
 
 
 def test_callbacks_see_the_gradient_of_all(two: Ranks) -> None:
-    (seen, _), (others, _) = ended(two.run(cases.called_back, 2))
+    (seen, _), (others, _) = answered(two.run(cases.called_back, 2))
     alone, _ = cases.called_back(0, 1)
     assert others == []
     assert len(seen) == len(alone) > 0
