@@ -263,17 +263,18 @@ def resumed(rank: int, size: int, path: str, iterations: int, go_on: bool) -> En
     return ended(optimizer, optimizer.step(shared.loss))
 
 
-def subgroup(rank: int, size: int) -> Ended | str:
-    """Of the last two of three or more ranks."""
-    group = dist.new_group([size - 2, size - 1])
-    shared = Shared(max(rank - size + 2, 0), 2)
+def subgroup(rank: int, size: int) -> Ended | None:
+    """Of the last two of the ranks, whatever the others do."""
+    members = [size - 2, size - 1]
+    group = dist.new_group(members)
+    if rank not in members:
+        return None
+    shared = Shared(members.index(rank), 2)
+    args = {"method": "BFGS", "options": {"maxiter": 5}}
     optimizer = optim.MinimizeWrapper(
-        shared.model.parameters(),
-        {"method": "BFGS", "options": {"maxiter": 5}},
-        distributed=group if rank >= size - 2 else dist.GroupMember.NON_GROUP_MEMBER or True,
-        weight=shared.weight,
+        shared.model.parameters(), args, distributed=group, weight=shared.weight
     )
-    return ended(optimizer, optimizer.step(shared.loss)) if rank >= size - 2 else "not of it"
+    return ended(optimizer, optimizer.step(shared.loss))
 
 
 def profiled(rank: int, size: int) -> tuple[dict[str, float], float]:
