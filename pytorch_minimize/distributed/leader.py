@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 from collections.abc import Callable
 from typing import Any, Generic
@@ -13,7 +14,7 @@ from ..bridge.interface import Bridge, V
 from ..record.profile import Profile
 from ..typing import Array, Loss
 from .errors import OtherProcessError
-from .messages import HEADER, Command, End, Tail, as_vector, device_of, send
+from .messages import HEADER, TAIL, Command, End, Tail, as_vector, device_of, send
 from .share import Curvature, Many, Partners, Share
 
 __all__ = ["Leader", "SharedCurvature"]
@@ -115,7 +116,7 @@ class Leader(Generic[V]):
         vector: Any = self.where() if v is None else v
         size = self._numel if v is not None else self._numel**2
         total, tail = self._together(command, vector, size, v)
-        return as_vector(total, None), not tail[Tail.NONFINITE]
+        return self._lent(total, None), not tail[Tail.NONFINITE]
 
     def many(self, points: Array) -> tuple[Array, int]:
         """The losses at points (S, n), and how many stand for an exception."""
@@ -123,7 +124,7 @@ class Leader(Generic[V]):
         total, tail = self._together(
             Command.MANY, self.where(), len(points), points, lambda: self._group.broadcast(flat)
         )
-        return as_vector(total, None), int(tail[Tail.RECOVERED] > 0)
+        return self._lent(total, None), int(tail[Tail.RECOVERED] > 0)
 
     def done(self, x: V, gradient: V | None, told: Any) -> None:
         """The run has ended well; every process is to hold the same.
@@ -164,11 +165,11 @@ class Leader(Generic[V]):
         x = self.where()
         size = 0 if command is Command.VALUE else self._numel
         total, tail = self._together(command, x, size)
-        self._last = x
+        self._last, self._gradient = x, None
         self.recovered = int(tail[Tail.RECOVERED] > 0 and not tail[Tail.NONFINITE])
         if size:
-            finite = bool(total.isfinite().all())
-            self._gradient = as_vector(total, self._device), finite
+            finite = all(map(math.isfinite, total[:-TAIL].aminmax()))
+            self._gradient = self._lent(total, self._device), finite
         return tail[Tail.LOSS]
 
     def _together(
@@ -190,7 +191,13 @@ class Leader(Generic[V]):
             tail: list[float] = total[size:].tolist()
             if tail[Tail.FAILED]:
                 self._raise_what_was_raised()
-        return total[:size], tail
+        return total, tail
+
+    def _lent(self, total: Tensor, device: torch.device | None) -> Any:
+        """A sum without its tail, as a vector."""
+        vector = as_vector(total[:-TAIL], device)
+        self._share.lend(total, vector)
+        return vector
 
     def _send(self, command: Command, vector: Any, number: float = 0.0) -> None:
         is_best = self._last is not None and self.best() is self._last

@@ -15,6 +15,7 @@ from ..record.profile import Profile
 from ..typing import Array, Loss
 from .errors import OtherProcessError
 from .group import Group
+from .memory import Memory
 from .messages import TAIL, Command, Tail, put
 from .signals import HeldSignals
 
@@ -92,6 +93,7 @@ class Share(Generic[V]):
         self._group, self._signals, self._profile = run.group, run.signals, run.profile
         self._runner, self._factor = run.runner, run.factor
         self._bridge, self._curvature, self._many = bridge, curvature, many
+        self._memory = Memory(run.group)
         self.error: BaseException | None = None
 
     def add(
@@ -110,7 +112,7 @@ class Share(Generic[V]):
         n = self._bridge.numel
         sizes = {Command.VALUE: 0, Command.HESSIAN: n * n}
         size = len(vector) if command is Command.MANY else sizes.get(command, n)
-        out = self._group.empty(size + TAIL)
+        out = self._memory.take(size + TAIL)
         out[size:] = 0.0
 
         def compute() -> None:
@@ -118,6 +120,8 @@ class Share(Generic[V]):
             self._compute(command, vector, out[:size], out[size:])
 
         _, error = self._signals.caught(compute)
+        if not self._group.leads:
+            self._memory.lend(out, None)
         if error is not None:
             self.error = error
             out.zero_()
@@ -129,6 +133,10 @@ class Share(Generic[V]):
                 raise self.error from lost
             raise
         return out
+
+    def lend(self, out: Tensor, vector: Any) -> None:
+        """A sum is looked at as ``vector``; when that is gone, its memory may be used again."""
+        self._memory.lend(out, vector)
 
     def move(self) -> None:
         """The parameters are about to change."""

@@ -17,6 +17,7 @@ from torch import nn
 
 from pytorch_minimize.distributed.checksum import checksums
 from pytorch_minimize.distributed.group import Group
+from pytorch_minimize.distributed.memory import Memory
 from pytorch_minimize.optim import MinimizeWrapper
 from pytorch_minimize.record.profile import Profile
 
@@ -129,3 +130,21 @@ def test_checksums_tell_parts_apart() -> None:
     negated = np.zeros(5)
     negated[2] = -0.0
     assert checksums(negated, [5]) != checksums(np.zeros(5), [5])
+
+
+def test_memory_comes_back_when_nobody_holds_a_part_of_it() -> None:
+    class Host:
+        empty = staticmethod(torch.empty)
+
+    memory = Memory(Host())  # type: ignore[arg-type]
+    first, second = memory.take(9), memory.take(9)
+    assert first is not second
+    array = first[:-1].numpy()
+    memory.lend(first, array)
+    parts = [array[2:], array.view(), array.reshape(2, 4), np.asarray(array)]
+    del array
+    for _ in range(4):
+        assert memory.take(9) is not first
+        del parts[0]
+    assert memory.take(8) is not first
+    assert memory.take(9) is first
