@@ -217,6 +217,24 @@ def called_back(rank: int, size: int) -> tuple[list[Any], Ended]:
     return seen, ended(optimizer, optimizer.step(shared.loss))
 
 
+def recovering(rank: int, size: int) -> Ended:
+    """The third and fourth run raise what ``recover`` names, in one rank each."""
+    shared, calls = Shared(rank, size), 0
+
+    def closure() -> Tensor:
+        nonlocal calls
+        calls += 1
+        if calls in (3, 4) and (size == 1 or rank == calls - 3):
+            raise torch.linalg.LinAlgError("not positive definite")
+        return shared.loss()
+
+    keywords = {"distributed": True, "weight": shared.weight} if size > 1 else {}
+    args = {"method": "L-BFGS-B", "options": {"maxiter": 6}}
+    recover = torch.linalg.LinAlgError
+    optimizer = optim.MinimizeWrapper(shared.model.parameters(), args, recover=recover, **keywords)
+    return ended(optimizer, optimizer.step(closure))
+
+
 def started(rank: int, size: int, start: str) -> Ended:
     """From parameters that are others in each rank."""
     shared = Shared(rank, size)

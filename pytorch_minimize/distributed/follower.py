@@ -15,10 +15,10 @@ from .errors import OtherProcessError
 from .messages import HEADER, Command, End, as_vector
 from .share import Curvature, Many, Partners, Share
 
-__all__ = ["Told", "follow"]
+__all__ = ["POINTS", "Told", "follow"]
 
-# Points that may be alive at once: the best, the last, and the one that comes in.
-_POINTS = 3
+POINTS = 3
+"""That may be alive at once in a follower: the best, the last, and the one that comes in."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class _Follower:
         self._device = run.group.device if on_card else None
         self._share: Share[Any] = Share(run, self._bridge, curvature, many)
         self._group, self._profile = run.group, run.profile
-        self._points: list[Tensor] = []
+        self._points = run.points
         self._last: Tensor | None = None
         self._best: Tensor | None = None
 
@@ -73,12 +73,8 @@ class _Follower:
 
     def _next(self) -> Tensor:
         """A buffer that holds neither the last point nor the best."""
-        for point in self._points:
-            if point is not self._last and point is not self._best:
-                return point
-        assert len(self._points) < _POINTS
-        self._points.append(self._group.empty(self._bridge.numel + HEADER))
-        return self._points[-1]
+        kept = (self._last, self._best)
+        return next(p for p in self._points if all(p is not each for each in kept))
 
     def _answer(self, command: Command, message: Tensor, number: int) -> None:
         vector: Any = None
@@ -100,7 +96,7 @@ class _Follower:
             else:
                 self._profile.begin("closure" if command is Command.MANY else "curvature")
 
-        self._share.add(command, vector, before)
+        self._share.add(command, self._share.room(command, vector), vector, before)
         self._profile.begin("communication")
 
     def _vector(self, message: Tensor) -> Any:

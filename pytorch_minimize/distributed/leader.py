@@ -14,7 +14,7 @@ from ..bridge.interface import Bridge, V
 from ..record.profile import Profile
 from ..typing import Array, Loss
 from .errors import OtherProcessError
-from .messages import HEADER, TAIL, Command, End, Tail, as_vector, device_of, send
+from .messages import TAIL, Command, End, Tail, as_vector, device_of, send
 from .share import Curvature, Many, Partners, Share
 
 __all__ = ["Leader", "SharedCurvature"]
@@ -46,7 +46,7 @@ class Leader(Generic[V]):
         self._run, self._many = run, many
         self._group, self._signals, self._runner = run.group, run.signals, run.runner
         self._numel = bridge.numel
-        self._message = run.group.empty(bridge.numel + HEADER)
+        (self._message,) = run.points
         self._share: Share[Any] = Share(run, bridge, None, many)
         self._device: torch.device | None = None
         self._last: V | None = None  # the point that all processes are at
@@ -114,15 +114,14 @@ class Leader(Generic[V]):
     def products(self, command: Command, v: Array | None = None) -> tuple[Array, bool]:
         """H v, or H, at the last point; and whether all of it is finite."""
         vector: Any = self.where() if v is None else v
-        size = self._numel if v is not None else self._numel**2
-        total, tail = self._together(command, vector, size, v)
+        total, tail = self._together(command, vector, v)
         return self._lent(total, None), not tail[Tail.NONFINITE]
 
     def many(self, points: Array) -> tuple[Array, int]:
         """The losses at points (S, n), and how many stand for an exception."""
         flat = torch.from_numpy(points).reshape(-1).to(self._group.device)
         total, tail = self._together(
-            Command.MANY, self.where(), len(points), points, lambda: self._group.broadcast(flat)
+            Command.MANY, self.where(), points, lambda: self._group.broadcast(flat)
         )
         return self._lent(total, None), int(tail[Tail.RECOVERED] > 0)
 
@@ -163,11 +162,10 @@ class Leader(Generic[V]):
 
     def _evaluate(self, command: Command) -> float:
         x = self.where()
-        size = 0 if command is Command.VALUE else self._numel
-        total, tail = self._together(command, x, size)
+        total, tail = self._together(command, x)
         self._last, self._gradient = x, None
         self.recovered = int(tail[Tail.RECOVERED] > 0 and not tail[Tail.NONFINITE])
-        if size:
+        if command is not Command.VALUE:
             finite = all(map(math.isfinite, total[:-TAIL].aminmax()))
             self._gradient = self._lent(total, self._device), finite
         return tail[Tail.LOSS]
@@ -176,7 +174,6 @@ class Leader(Generic[V]):
         self,
         command: Command,
         vector: Any,
-        size: int,
         factor: Any = None,
         then: Callable[[], None] | None = None,
     ) -> tuple[Tensor, list[float]]:
@@ -184,11 +181,12 @@ class Leader(Generic[V]):
         if self.has_ended:
             raise OtherProcessError("the run has ended in every process")
         with self._signals.held():
-            self._send(command, vector, float(size))
+            total = self._share.room(command, factor)
+            self._send(command, vector, float(len(total) - TAIL))
             if then is not None:
                 then()
-            total = self._share.add(command, factor)
-            tail: list[float] = total[size:].tolist()
+            self._share.add(command, total, factor)
+            tail: list[float] = total[-TAIL:].tolist()
             if tail[Tail.FAILED]:
                 self._raise_what_was_raised()
         return total, tail

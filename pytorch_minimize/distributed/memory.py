@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -21,10 +22,14 @@ class Memory:
     would cost as much as to write it. Where vectors are no arrays, torch's allocator of that device
     does the same.
 
+    Args:
+        group: whose buffers they are.
+        free: that there are already.
+
     Example:
         >>> class Host:
         ...     empty = staticmethod(torch.empty)
-        >>> memory = Memory(Host())
+        >>> memory = Memory(Host(), [])
         >>> first = memory.take(3)
         >>> array = first.numpy()
         >>> memory.lend(first, array)
@@ -35,9 +40,9 @@ class Memory:
         True
     """
 
-    def __init__(self, group: Group) -> None:
+    def __init__(self, group: Group, free: Iterable[Tensor]) -> None:
         self._group = group
-        self._lent: list[tuple[Tensor, weakref.ref[Any] | None]] = []
+        self._lent: list[tuple[Tensor, weakref.ref[Any] | None]] = [(each, None) for each in free]
 
     def take(self, size: int) -> Tensor:
         """A buffer of that size, for the caller alone until it is lent."""

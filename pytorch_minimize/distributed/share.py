@@ -61,6 +61,8 @@ class Partners:
         runner: of the closure here.
         profile: of the step here.
         factor: by which losses, gradients and products here are multiplied.
+        points, sums: buffers for points and for gradients. They are there before the run begins,
+            since who has no memory for them could not tell the others any more.
     """
 
     group: Group
@@ -68,6 +70,8 @@ class Partners:
     runner: Runner
     profile: Profile
     factor: float
+    points: list[Tensor]
+    sums: list[Tensor]
 
 
 class Share(Generic[V]):
@@ -93,31 +97,36 @@ class Share(Generic[V]):
         self._group, self._signals, self._profile = run.group, run.signals, run.profile
         self._runner, self._factor = run.runner, run.factor
         self._bridge, self._curvature, self._many = bridge, curvature, many
-        self._memory = Memory(run.group)
+        self._memory = Memory(run.group, run.sums)
         self.error: BaseException | None = None
 
+    def room(self, command: Command, vector: Any) -> Tensor:
+        """Memory for what a command asks for, with a tail."""
+        n = self._bridge.numel
+        sizes = {Command.VALUE: 0, Command.HESSIAN: n * n}
+        size = len(vector) if command is Command.MANY else sizes.get(command, n)
+        return self._memory.take(size + TAIL)
+
     def add(
-        self, command: Command, vector: Any = None, before: Callable[[], object] = bool
-    ) -> Tensor:
+        self,
+        command: Command,
+        out: Tensor,
+        vector: Any = None,
+        before: Callable[[], object] = bool,
+    ) -> None:
         """Compute what is asked for, and add it to the sum.
 
         Args:
             command: says what.
+            out: for it; then the sum in the leader, and spoilt in others.
             vector: to multiply by, or many points.
             before: called first; what it raises is a failure as well.
-
-        Returns:
-            The sum with its tail, for the leader; spoilt for others.
         """
-        n = self._bridge.numel
-        sizes = {Command.VALUE: 0, Command.HESSIAN: n * n}
-        size = len(vector) if command is Command.MANY else sizes.get(command, n)
-        out = self._memory.take(size + TAIL)
-        out[size:] = 0.0
+        out[-TAIL:] = 0.0
 
         def compute() -> None:
             before()
-            self._compute(command, vector, out[:size], out[size:])
+            self._compute(command, vector, out[:-TAIL], out[-TAIL:])
 
         _, error = self._signals.caught(compute)
         if not self._group.leads:
@@ -125,14 +134,13 @@ class Share(Generic[V]):
         if error is not None:
             self.error = error
             out.zero_()
-            out[size + Tail.FAILED] = 1.0
+            out[Tail.FAILED - TAIL] = 1.0
         try:
             self._group.reduce(out)
         except OtherProcessError as lost:
             if self.error is not None:
                 raise self.error from lost
             raise
-        return out
 
     def lend(self, out: Tensor, vector: Any) -> None:
         """A sum is looked at as ``vector``; when that is gone, its memory may be used again."""

@@ -18,9 +18,10 @@ from ..closure.runner import ClosureRunner
 from ..curvature.strategies import make_curvature
 from ..distributed.ddp import NoticesDDP
 from ..distributed.errors import OtherProcessError
-from ..distributed.follower import Told, follow
+from ..distributed.follower import POINTS, Told, follow
 from ..distributed.group import Group
 from ..distributed.leader import Leader
+from ..distributed.messages import HEADER, TAIL
 from ..distributed.share import Many, Partners
 from ..distributed.signals import HeldSignals
 from ..distributed.start import agree
@@ -95,9 +96,16 @@ class Together(Bridged):
         group = Group(settings.distributed, self._optimised(), self.profile)
         noticing = NoticesDDP(closure, self._optimised(), look=self._may_have_ddp)
 
+        points: list[Tensor] = []
+        sums: list[Tensor] = []
+
         def prepare() -> Prepared:
             with noticing.checking(settings.check_closure):
-                return self._set_up(noticing, leads=group.leads)
+                prepared = self._set_up(noticing, leads=group.leads)
+            n = prepared.bridge.numel
+            points[:] = [group.empty(n + HEADER) for _ in range(1 if group.leads else POINTS)]
+            sums[:] = [group.empty(n + TAIL)]
+            return prepared
 
         with HeldSignals() as signals:
             prepared, agreement = agree(
@@ -111,7 +119,8 @@ class Together(Bridged):
                 start=settings.distributed_start,
             )
             noticing.expect(agreement, curvature=bool(prepared.plan.asks.curvature))
-            run = Partners(group, signals, prepared.runner, self.profile, agreement.share)
+            of_step = prepared.runner, self.profile, agreement.share
+            run = Partners(group, signals, *of_step, points, sums)
             try:
                 return self._lead(run, prepared) if group.leads else self._follow(run, prepared)
             finally:

@@ -136,7 +136,7 @@ def test_memory_comes_back_when_nobody_holds_a_part_of_it() -> None:
     class Host:
         empty = staticmethod(torch.empty)
 
-    memory = Memory(Host())  # type: ignore[arg-type]
+    memory = Memory(Host(), [])  # type: ignore[arg-type]
     first, second = memory.take(9), memory.take(9)
     assert first is not second
     array = first[:-1].numpy()

@@ -130,6 +130,13 @@ def test_callbacks_see_the_gradient_of_all(two: Ranks) -> None:
         assert np.abs(grad - grad_alone).max() < 1e-5
 
 
+def test_exceptions_that_stand_for_nan(two: Ranks) -> None:
+    together, one = require_same(two.run(cases.recovering, 2)), cases.recovering(0, 1)
+    assert (together.res.recovered, together.res.nonfinite) == (2, 0)
+    assert together.res.nfev == one.res.nfev
+    assert np.abs(together.x - one.x).max() < 1e-12
+
+
 def test_the_profile_adds_up(two: Ranks) -> None:
     answers = two.run(cases.profiled, 2)
     for parts, total in answers:
