@@ -29,7 +29,7 @@ from pytorch_minimize.optim import MinimizeWrapper
 from .environment import environment, headline
 from .rows import Row, table
 
-__all__ = ["main"]
+__all__ = ["PARTS", "main", "overhead"]
 
 WIDTHS = 600, 1000, 400  # 1 001 400 parameters
 PARTS = "closure", "bridge", "communication", "solver"
@@ -122,7 +122,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     for alone, together in zip(rows[::2], rows[1::2], strict=True):
         share = overhead(alone, together)
         print(f"{alone['rows']} rows: overhead {share:.1%} of one process's closure")
-    report = {"environment": environment(), "rows": rows}
+    report = {"environment": environment(), "rows": rows, "repeats": args.repeats}
     print(headline(report))
     if args.out:
         (args.out / "together.json").write_text(json.dumps(report) + "\n", encoding="utf-8")
