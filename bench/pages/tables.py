@@ -16,7 +16,7 @@ from ..overhead import FLOOR, OVERHEAD
 from ..peers import OURS, PEERS, SCIPY_PEERS
 from ..problems import FITS
 from ..rows import Row, from_json
-from . import solvers
+from . import solvers, together
 from .markdown import Report, markdown, rows_of, seconds, shown, source
 
 
@@ -302,6 +302,7 @@ TABLES: Mapping[str, tuple[set[str], Callable[[Report], str]]] = {
     "pinn": ({"pinn"}, solvers.pinn),
     "redrawn": ({"pinn"}, solvers.redrawn),
     "iterations": ({"iterations"}, solvers.iterations),
+    "together": ({"together"}, together.together),
     "kept": (_OVERHEAD | _FITS | {"memory", "fixed"}, kept),
 }
 """What each table needs of the report, and what makes it."""

@@ -61,9 +61,8 @@ class ScipyOptimizer(FullBatchOptimizer):
     def _evaluator(self, runner: ClosureRunner, asks: Asks, **keywords: Any) -> Evaluator[Array]:
         threads = BlasThreads(self._settings.blas_threads)
         guard = make_guard(self.profile, threads)
-        return make_evaluator(
-            runner, runner.bridge, ARRAYS, guard, self.profile, asks, self._settings, **keywords
-        )
+        of_run = self.profile, asks, self._settings, self._join
+        return make_evaluator(runner, runner.bridge, ARRAYS, guard, *of_run, **keywords)
 
 
 class MinimizeOptimizer(ScipyOptimizer):
@@ -115,6 +114,7 @@ class MinimizeOptimizer(ScipyOptimizer):
             self.profile,
             self._arguments.asks,
             self._settings,
+            self._join,
             keeps_points=True,
         )
 
