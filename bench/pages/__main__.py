@@ -1,12 +1,12 @@
-"""Write the tables and pictures of README.md, docs/keywords.md and docs/performance.md.
+"""Write the tables and pictures of README.md and of the pages in docs/.
 
     python -m bench.pages [--check]
 
 Each table stands between two comments, <!-- NAME --> and <!-- /NAME -->. The methods and the
 keywords come from their tables, everything else from bench/results/report.json, which `make bench`
-measures, and from pinn.json and iterations.json beside it, which `bench.pinn` and
-`bench.iterations` do. With --check nothing is written, and the exit status tells whether a table
-would have changed.
+measures, and from pinn.json, iterations.json and choices.json beside it, which `bench.pinn`,
+`bench.iterations` and `bench.choices` do. With --check nothing is written, and the exit status
+tells whether a table would have changed.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from .tables import TABLES
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "bench" / "results" / "report.json"
-SOLVERS = ("pinn", "iterations")
-PAGES = ("README.md", "docs/keywords.md", "docs/performance.md")
+SOLVERS = ("pinn", "iterations", "choices")
+PAGES = ("README.md", "docs/keywords.md", "docs/performance.md", "docs/which-method.md")
 
 
 def rewritten(text: str, report: Report) -> str:
