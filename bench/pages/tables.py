@@ -17,6 +17,7 @@ from ..peers import OURS, PEERS, SCIPY_PEERS
 from ..problems import FITS
 from ..rows import Row, from_json
 from . import solvers, together
+from .choices import CHOICES
 from .markdown import Report, markdown, rows_of, seconds, shown, source
 
 
@@ -304,5 +305,6 @@ TABLES: Mapping[str, tuple[set[str], Callable[[Report], str]]] = {
     "iterations": ({"iterations"}, solvers.iterations),
     "together": ({"together"}, together.together),
     "kept": (_OVERHEAD | _FITS | {"memory", "fixed"}, kept),
+    **CHOICES,
 }
 """What each table needs of the report, and what makes it."""

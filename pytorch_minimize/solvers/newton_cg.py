@@ -147,12 +147,14 @@ class NewtonCG(Generic[V]):
             precondition=precondition,
             damping=self._rules.damping,
         )
+        # Preconditioned directions are shorter, and so are absolute curvatures along them.
+        none = _NO_CURVATURE if precondition is None else 0.0
         size, enough = self._size, min(0.5, math.sqrt(self._size)) * self._size
         for _ in range(20 * self._space.size(self.x)):
             if size <= enough:
                 break
             curvature = yield from model.multiply()
-            if curvature <= _NO_CURVATURE:
+            if curvature <= none:
                 if curvature < 0.0 and not model.taken:
                     model.leave(model.steepest)
                 break
