@@ -10,8 +10,8 @@ from numbers import Integral, Real
 from typing import Any, Literal, TypedDict, get_args, get_type_hints
 
 from torch import Tensor
-from torch.distributed import ProcessGroup
 
+from .typing import ProcessGroup
 from .wording import did_you_mean, shown
 
 __all__ = ["OnNonfinite", "RunKeywords", "Settings", "Strategy"]

@@ -168,4 +168,6 @@ def killed(
     error = run.step()
     assert time.perf_counter() - start < 20.0
     x = run.optimizer.bridge.flatten_params()
+    again = run.step()  # there is nobody to make it with
+    assert type(again).__name__ == "OtherProcessError"
     return type(error).__name__, str(error), run.points, x

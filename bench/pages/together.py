@@ -25,5 +25,6 @@ def together(report: Report) -> str:
     )
     load = case["environment"]["machine"]["load"]
     busy = "" if load is None else f"; the machine's load was {load:.1f}"
-    where = f"{headline(case)}; gloo, one thread a process, the best of {case['repeats']} runs"
+    runs = f"the best evaluation of {case['repeats']} runs"
+    where = f"{headline(case)}; gloo, one thread a process, {runs}"
     return f"{markdown(columns, lines)}\n\n{where}{busy}."

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.distributed import ProcessGroup
 
 from ..record.profile import Profile
+from ..typing import ProcessGroup
 from .errors import OtherProcessError
 
 __all__ = ["LEADER", "Group"]

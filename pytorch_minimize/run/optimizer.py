@@ -116,6 +116,7 @@ class FullBatchOptimizer(Together):
         Raises:
             RuntimeError: called from inside its own closure, or the loss carries no graph, or one
                 that reaches none of the parameters.
+            OtherProcessError: with ``distributed``, another process raised, or is gone.
             Anything that the closure raises, unchanged, but what ``recover`` names: the parameters
             then hold the best point seen, and the optimizer can be stepped again.
         """
