@@ -228,10 +228,12 @@ def pools(report: Report) -> str:
 
 
 def products(report: Report) -> str:
-    ways = ("graph", "replay", "vhp", "hvp")
+    found = rows_of(report, "products")
+    known = ("floor", "graph", "graph / floor", "replay", "vhp", "hvp")
+    ways = [way for way in known if way in found[0]]  # older reports have no floor
     rows = [
         [row["model"], f"{row['n']:,}", *(f"{row[way].median:.3g}" for way in ways)]
-        for row in rows_of(report, "products")
+        for row in found
     ]
     columns = ("one Hessian product, in gradients", "n", *ways)
     return f"{markdown(columns, rows)}\n\n{source(report)}"
