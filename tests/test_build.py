@@ -116,6 +116,21 @@ print(*sorted(source for source in extension.sources if "cuda" in source))
     assert result.stdout.split() == expected
 
 
+@pytest.mark.skipif(not SETUP.exists(), reason="setup.py is not there: an installed package")
+def test_windows_is_refused_before_a_compiler_is_asked() -> None:
+    code = f"""
+import sys, sysconfig, torch.utils.cpp_extension, setuptools
+from runpy import run_path
+sysconfig.get_config_vars()  # as this system's, which are kept
+sys.platform = "win32"
+setuptools.setup = lambda **keywords: print("built")
+run_path({str(SETUP)!r})
+"""
+    result = run(code, EXTENSION="1")
+    assert (result.returncode, result.stdout) == (1, "")
+    assert "does not build on Windows, which is not supported" in result.stderr
+
+
 def test_the_python_bridge_needs_no_build() -> None:
     code = """
 import sys

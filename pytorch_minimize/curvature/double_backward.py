@@ -14,7 +14,7 @@ from ..bridge.interface import Bridge, V
 from ..bridge.layout import coarsest_eps
 from ..closure.autograd_graph import nodes_below
 from ..closure.backward_calls import Backward
-from ..closure.explain import ONCE, explained, no_double_backward
+from ..closure.explain import ONCE, OUT_OF_MEANS, explained, no_double_backward
 from ..typing import Array
 from .operator import HessianOperator, make_hessian_operator
 
@@ -98,6 +98,8 @@ class DoubleBackward(Generic[V]):
         if len(v) > 1 and not self._one_at_a_time:
             try:
                 return self._batched(operator, v)
+            except OUT_OF_MEANS:
+                raise
             except Exception as error:
                 cause = str(error).split(". ")[0]
         results = [self.product(operator, row) for row in v]
