@@ -13,8 +13,8 @@ from landscapes import ACKLEY, RASTRIGIN, Landscape
 from scipy.optimize import NonlinearConstraint
 from torch import Tensor, nn
 
-from pytorch_minimize.closure.population import stack_parameters
 from pytorch_minimize.closure.explain import OUT_OF_MEANS
+from pytorch_minimize.closure.population import stack_parameters
 from pytorch_minimize.optim import ClosureConstraint, DifferentialEvolutionWrapper, vectorize
 
 BOUNDS = RASTRIGIN.bounds(3)
@@ -93,7 +93,7 @@ def test_vectorize_lets_through_that_memory_is_at_its_end(error: type[Exception]
     def loss(model: nn.Module) -> Tensor:
         raise error("no more of it")
 
-    with pytest.raises(error, match="^no more of it"):
+    with pytest.raises(error, match=r"^no more of it"):
         vectorize(nn.Linear(2, 1), loss)([torch.ones(3, 1, 2), torch.ones(3, 1)])
 
 
