@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
+from unittest import mock
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from scipy.optimize import OptimizeResult
 from torch import Tensor, nn
 
 from pytorch_minimize import optim
+from pytorch_minimize.scipy_minimize import optimizer as optimizer_module
 from pytorch_minimize.typing import Array
 
 ROWS = 61
@@ -112,6 +114,12 @@ def fit(
         shared.model.named_parameters(), args, **{**together, **(keywords or {})}
     )
     return ended(optimizer, optimizer.step(shared.loss))
+
+
+def fit_on_tensors(rank: int, size: int, args: Mapping[str, Any]) -> Ended:
+    """The same where the solver's vectors are tensors, as they are on a device."""
+    with mock.patch.object(optimizer_module, "_device", return_value=torch.device("cpu")):
+        return fit(rank, size, args)
 
 
 def fits(rank: int, size: int, cases: list[tuple[dict[str, Any], str]]) -> list[Ended]:

@@ -115,7 +115,9 @@ class Leader(Generic[V]):
         """H v, or H, at the last point; and whether all of it is finite."""
         vector: Any = self.where() if v is None else v
         total, tail = self._together(command, vector, v)
-        return self._lent(total, None), not tail[Tail.NONFINITE]
+        # A Hessian goes to scipy; a product to whoever multiplies, as vectors of that kind.
+        device = self._device if command is Command.PRODUCT else None
+        return self._lent(total, device), not tail[Tail.NONFINITE]
 
     def many(self, points: Array) -> tuple[Array, int]:
         """The losses at points (S, n), and how many stand for an exception."""

@@ -94,7 +94,7 @@ class ScipyFunction:
     def jac(self, x: Array, *args: Any) -> Array:
         """The gradient at x; a fresh array (Note [fresh gradients])."""
         self._begin("bridge", "jac")
-        found = self._found
+        x, found = as_vector(x), self._found
         # Mostly it is there still, as the value was asked for just before.
         if found is None or found is not self._evaluator.here or not self._same(x, found.x):
             found = self._evaluate(x)

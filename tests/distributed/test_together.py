@@ -114,6 +114,16 @@ def test_a_product_is_one_broadcast_and_one_sum(two: Ranks) -> None:
     assert counts["reduce"] == counts["closure"] + counts["hessp"]
 
 
+@pytest.mark.parametrize("method", ["torch-L-BFGS", "torch-Newton-CG", "torch-trust-ncg"])
+def test_vectors_of_a_device(two: Ranks, method: str) -> None:
+    args = arguments(method, 5)
+    on_tensors = require_same(two.run(cases.fit_on_tensors, 2, args))
+    on_arrays = require_same(two.run(cases.fit, 2, args))
+    assert np.abs(on_tensors.x - on_arrays.x).max() < 1e-12
+    for name in ("hessp", "closure", "reduce"):
+        assert on_tensors.counts.get(name) == on_arrays.counts.get(name)
+
+
 def test_closures_with_other_numbers_of_micro_batches(two: Ranks) -> None:
     together = require_same(two.run(cases.micro_batches, 2))
     one = cases.fit(0, 1, arguments("trust-ncg", 5))

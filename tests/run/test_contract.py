@@ -216,6 +216,19 @@ def test_bridge_is_open_to_users() -> None:
     assert np.array_equal(instance.x, instance.x0)
 
 
+def test_a_method_of_ones_own_may_pass_lists() -> None:
+    param = torch.tensor([4.0, 4.0], dtype=torch.float64, requires_grad=True)
+
+    def method(fun: Any, x0: Any, *, jac: Any, **_: Any) -> OptimizeResult:
+        for x in ([3.0, 3.0], [1.0, 2.0]):
+            assert fun(x) == x[0] ** 2 + x[1] ** 2
+            assert jac(x).tolist() == jac(tuple(x)).tolist() == [2 * x[0], 2 * x[1]]
+        return OptimizeResult(x=[1, 2], fun=5.0, success=True, status=0, message="", nit=1, nfev=2)
+
+    MinimizeWrapper([param], {"method": method}).step(lambda: param.square().sum())
+    assert param.tolist() == [1.0, 2.0]
+
+
 def test_a_method_of_ones_own_may_write_into_its_x() -> None:
     """Note [points stay]: only scipy's methods are known to hand over copies."""
     param = torch.tensor([4.0, 4.0], dtype=torch.float64, requires_grad=True)
