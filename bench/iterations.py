@@ -9,26 +9,19 @@ take, and for the 8 n^2 that ours counts.
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
-import json
 import math
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-import numpy as np
 import scipy.optimize
 import torch
-from threadpoolctl import threadpool_limits
 
-from pytorch_minimize.run.protocol import Answer, Trial, drive
+from pytorch_minimize.run.protocol import drive
 from pytorch_minimize.solvers.methods import METHODS, array_solver
-from pytorch_minimize.typing import Array
 
-from .environment import environment, headline
-from .rows import table
+from .alone import Bowl, measure, options
 
 __all__ = ["main", "rows"]
 
@@ -36,35 +29,19 @@ __all__ = ["main", "rows"]
 ITERATIONS = {500: (30, 200), 2000: (5, 60), 5000: (2, 30)}
 
 
-class Bowl:
-    """sum d x^2 / 2 with a condition of 1e6, and the seconds that it took."""
-
-    def __init__(self, n: int) -> None:
-        self.seconds = 0.0
-        self.start = np.ones(n)
-        self._d = np.geomspace(1e-3, 1e3, n)
-
-    def __call__(self, x: Array) -> tuple[float, Array]:
-        before = perf_counter()
-        gradient = self._d * x
-        value = 0.5 * float(gradient @ x)
-        self.seconds += perf_counter() - before
-        return value, gradient
-
-
 Outside = Callable[[Bowl, int], int]
 
 
 def _scipys(bowl: Bowl, iterations: int) -> int:
-    options = {"maxiter": iterations, "gtol": 0.0}
-    res = scipy.optimize.minimize(bowl, bowl.start, jac=True, method="BFGS", options=options)
+    stated = {"maxiter": iterations, "gtol": 0.0}
+    res = scipy.optimize.minimize(bowl, bowl.start, jac=True, method="BFGS", options=stated)
     return int(res.nit)
 
 
 def _torchmins(bowl: Bowl, iterations: int) -> int:
     import torchmin
 
-    d = torch.from_numpy(bowl._d)
+    d = torch.from_numpy(bowl.d)
     res = torchmin.minimize(
         lambda x: 0.5 * (d * x * x).sum(),
         torch.from_numpy(bowl.start),
@@ -77,17 +54,11 @@ def _torchmins(bowl: Bowl, iterations: int) -> int:
 
 def _ours(method: str) -> Outside:
     def run(bowl: Bowl, iterations: int) -> int:
-        options = {"maxiter": iterations, "gtol": 0.0}
-        solver = array_solver(method, options, bowl.start.size)
-
-        def evaluate(trial: Trial[Array]) -> Answer[Array]:
-            value, gradient = bowl(trial.x)
-            assert trial.measure is not None
-            return Answer(value, gradient, True, trial.measure(gradient).tolist())
-
-        drive(solver.start(bowl.start), evaluate)
+        stated = {"maxiter": iterations, "gtol": 0.0}
+        solver = array_solver(method, stated, bowl.start.size)
+        drive(solver.start(bowl.start), bowl.answer)
         while solver.done() is None:
-            drive(solver.step(), evaluate)
+            drive(solver.step(), bowl.answer)
         return solver.nit
 
     return run
@@ -131,19 +102,10 @@ def rows(sizes: Sequence[int]) -> Iterator[dict[str, Any]]:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description="An iteration of BFGS outside the closure.")
-    parser.add_argument("--sizes", type=int, nargs="*", choices=ITERATIONS, default=[*ITERATIONS])
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--out", type=Path, help="where iterations.json goes")
-    args = parser.parse_args(argv)
-    torch.set_num_threads(args.threads)
-    with threadpool_limits(args.threads):
-        measured = list(rows(args.sizes))
-    report = {"environment": environment(), "threads": args.threads, "rows": measured}
-    print(headline(report), f"{args.threads} threads", table(measured), sep="\n")
-    if args.out:
-        text = json.dumps(report, indent=1) + "\n"
-        (args.out / "iterations.json").write_text(text, encoding="utf-8")
+    args = options(
+        "An iteration of BFGS outside the closure.", "iterations", [*ITERATIONS]
+    ).parse_args(argv)
+    measure("iterations", args, lambda: rows(args.sizes))
 
 
 if __name__ == "__main__":

@@ -9,27 +9,20 @@ float64 that the same threads copy in the same run, read and written.
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
-import json
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-import numpy as np
 import scipy.optimize
 import torch
-from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from pytorch_minimize.optim import MinimizeWrapper
-from pytorch_minimize.run.protocol import Answer, Trial, drive
+from pytorch_minimize.run.protocol import drive
 from pytorch_minimize.solvers.limited_methods import LIMITED
-from pytorch_minimize.typing import Array
 
-from .environment import environment, headline
-from .rows import table
+from .alone import Bowl, measure, options
 
 __all__ = ["main", "rows"]
 
@@ -39,19 +32,12 @@ ITERATIONS = {10**4: 200, 10**5: 100, 10**6: 24, 10**7: 6}
 _WARM = PAIRS + 2
 
 
-class Bowl:
-    """sum d x^2 / 2 with a condition of 1e6, and the seconds that it took."""
+class Paced(Bowl):
+    """With the time of each iteration."""
 
     def __init__(self, n: int) -> None:
-        self.d, self.start = np.geomspace(1e-3, 1e3, n), np.ones(n)
-        self.seconds, self._marks = 0.0, [(0.0, 0.0)]
-
-    def __call__(self, x: Array) -> tuple[float, Array]:
-        before = perf_counter()
-        gradient = self.d * x
-        value = 0.5 * float(gradient @ x)
-        self.seconds += perf_counter() - before
-        return value, gradient
+        super().__init__(n)
+        self._marks = [(perf_counter(), 0.0)]
 
     def iterated(self, *_: Any) -> None:
         """One more iteration is over."""
@@ -63,14 +49,14 @@ class Bowl:
         return (end - start - (after - before)) / (len(self._marks) - 1 - _WARM)
 
 
-def _scipys(bowl: Bowl, iterations: int) -> None:
-    options = {"maxiter": iterations, "gtol": 0.0, "ftol": 0.0, "maxcor": PAIRS}
+def _scipys(bowl: Paced, iterations: int) -> None:
+    stated = {"maxiter": iterations, "gtol": 0.0, "ftol": 0.0, "maxcor": PAIRS}
     scipy.optimize.minimize(
-        bowl, bowl.start, jac=True, method="L-BFGS-B", options=options, callback=bowl.iterated
+        bowl, bowl.start, jac=True, method="L-BFGS-B", options=stated, callback=bowl.iterated
     )
 
 
-def _torchmins(bowl: Bowl, iterations: int) -> None:
+def _torchmins(bowl: Paced, iterations: int) -> None:
     import torchmin
 
     d = torch.from_numpy(bowl.d)
@@ -89,7 +75,7 @@ def _torchmins(bowl: Bowl, iterations: int) -> None:
     )
 
 
-def _parameter(bowl: Bowl) -> tuple[torch.nn.Parameter, Callable[[], Tensor]]:
+def _parameter(bowl: Paced) -> tuple[torch.nn.Parameter, Callable[[], Tensor]]:
     x, d = torch.nn.Parameter(torch.from_numpy(bowl.start.copy())), torch.from_numpy(bowl.d)
 
     def closure() -> Tensor:
@@ -103,7 +89,7 @@ def _parameter(bowl: Bowl) -> tuple[torch.nn.Parameter, Callable[[], Tensor]]:
     return x, closure
 
 
-def _torchs(bowl: Bowl, iterations: int) -> None:
+def _torchs(bowl: Paced, iterations: int) -> None:
     x, closure = _parameter(bowl)
     optimizer = torch.optim.LBFGS(
         [x],
@@ -123,32 +109,26 @@ def _torchs(bowl: Bowl, iterations: int) -> None:
         bowl.iterated()
 
 
-def _ours(method: str, **options: Any) -> Callable[[Bowl, int], None]:
+def _ours(method: str, **options: Any) -> Callable[[Paced, int], None]:
     """The solver alone, on arrays."""
 
-    def run(bowl: Bowl, iterations: int) -> None:
+    def run(bowl: Paced, iterations: int) -> None:
         stated = {"maxcor": PAIRS, "maxiter": iterations, "gtol": 0.0, "ftol": 0.0, **options}
         solver = LIMITED[method].make(stated, bowl.start.size, None, None)
-
-        def evaluate(trial: Trial[Array]) -> Answer[Array]:
-            value, gradient = bowl(trial.x)
-            assert trial.measure is not None
-            return Answer(value, gradient, True, trial.measure(gradient).tolist())
-
-        drive(solver.start(bowl.start), evaluate)
+        drive(solver.start(bowl.start), bowl.answer)
         while solver.done() is None:
             before = solver.nit
-            drive(solver.step(), evaluate)
+            drive(solver.step(), bowl.answer)
             if solver.nit > before:
                 bowl.iterated()
 
     return run
 
 
-def _wrapped(method: str, **options: Any) -> Callable[[Bowl, int], None]:
+def _wrapped(method: str, **options: Any) -> Callable[[Paced, int], None]:
     """As an optimizer, with everything that a run does besides."""
 
-    def run(bowl: Bowl, iterations: int) -> None:
+    def run(bowl: Paced, iterations: int) -> None:
         x, closure = _parameter(bowl)
         stated = {"maxcor": PAIRS, "maxiter": iterations, "gtol": 0.0, "ftol": 0.0, **options}
         args = {"method": method, "options": stated, "callback": bowl.iterated}
@@ -157,7 +137,7 @@ def _wrapped(method: str, **options: Any) -> Callable[[Bowl, int], None]:
     return run
 
 
-CASES: dict[str, Callable[[Bowl, int], None]] = {
+CASES: dict[str, Callable[[Paced, int], None]] = {
     "scipy L-BFGS-B": _scipys,
     "torch.optim.LBFGS": _torchs,
     "torchmin l-bfgs": _torchmins,
@@ -191,8 +171,7 @@ def rows(sizes: Sequence[int], rounds: int = 3) -> Iterator[dict[str, Any]]:
         found: dict[str, float] = {}
         for _ in range(rounds):
             for name in names:
-                bowl = Bowl(n)
-                bowl._marks[0] = (perf_counter(), 0.0)
+                bowl = Paced(n)
                 CASES[name](bowl, _WARM + ITERATIONS[n])
                 found[name] = min(found.get(name, float("inf")), bowl.per_iteration())
         vector = copied(n)
@@ -208,20 +187,10 @@ def rows(sizes: Sequence[int], rounds: int = 3) -> Iterator[dict[str, Any]]:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description="An iteration of L-BFGS outside the closure.")
-    parser.add_argument("--sizes", type=int, nargs="*", choices=ITERATIONS, default=[*ITERATIONS])
-    parser.add_argument("--threads", type=int, default=2)
+    parser = options("An iteration of L-BFGS outside the closure.", "limited", [*ITERATIONS])
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--out", type=Path, help="where limited.json goes")
     args = parser.parse_args(argv)
-    torch.set_num_threads(args.threads)
-    with threadpool_limits(args.threads):
-        measured = list(rows(args.sizes, args.rounds))
-    report = {"environment": environment(), "threads": args.threads, "rows": measured}
-    print(headline(report), f"{args.threads} threads", table(measured), sep="\n")
-    if args.out:
-        text = json.dumps(report, indent=1) + "\n"
-        (args.out / "limited.json").write_text(text, encoding="utf-8")
+    measure("limited", args, lambda: rows(args.sizes, args.rounds))
 
 
 if __name__ == "__main__":

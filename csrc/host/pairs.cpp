@@ -1,5 +1,6 @@
 #include "host/pairs.h"
 
+#include "host/lanes.h"
 #include "host/memory.h"
 
 #include <ATen/Parallel.h>
@@ -9,15 +10,9 @@
 #include <cstring>
 #include <vector>
 
-#if defined(__x86_64__) && defined(__GNUC__)
-#define MINIMIZE_FMA __attribute__((target("avx2,fma")))
-#endif
-#define MINIMIZE_ALWAYS_INLINE __attribute__((always_inline)) inline
-
 namespace minimize {
 namespace {
 
-constexpr int64_t kLanes = 4;
 // Rows that go through one round of a loop together: as many streams as are fetched ahead at a
 // time.
 constexpr int64_t kRows = 4;
@@ -26,7 +21,6 @@ constexpr int64_t kBlock = 1 << 11;
 // Sums are chunk by chunk, so that they do not depend on the number of threads.
 constexpr int64_t kChunk = 1 << 13;
 
-using Lanes = double __attribute__((vector_size(kLanes * sizeof(double))));
 using Singles = float __attribute__((vector_size(kLanes * sizeof(float))));
 
 MINIMIZE_ALWAYS_INLINE void load(Lanes& to, const double* from) {
@@ -226,16 +220,11 @@ MINIMIZE_FMA double turn_of_avx2(
     const Pairs& pairs, const PairChange& change, double* d, int64_t begin, int64_t end) {
   return turn_of<T>(pairs, change, d, begin, end);
 }
-
-bool has_avx2() {
-  static const bool has = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-  return has;
-}
 #endif
 
 SumsOf best_sums(bool single) {
 #ifdef MINIMIZE_FMA
-  if (has_avx2()) {
+  if (has_fma()) {
     return single ? sums_of_avx2<float> : sums_of_avx2<double>;
   }
 #endif
@@ -244,7 +233,7 @@ SumsOf best_sums(bool single) {
 
 TurnOf best_turn(bool single) {
 #ifdef MINIMIZE_FMA
-  if (has_avx2()) {
+  if (has_fma()) {
     return single ? turn_of_avx2<float> : turn_of_avx2<double>;
   }
 #endif

@@ -1,5 +1,6 @@
 #include "host/rank_two.h"
 
+#include "host/lanes.h"
 #include "host/memory.h"
 
 #include <ATen/Parallel.h>
@@ -9,24 +10,16 @@
 #include <cstring>
 #include <vector>
 
-#if defined(__x86_64__) && defined(__GNUC__)
-#define MINIMIZE_FMA __attribute__((target("avx2,fma")))
-#endif
-#define MINIMIZE_ALWAYS_INLINE __attribute__((always_inline)) inline
-
 namespace minimize {
 namespace {
 
 // Rows that go through one round of the loop together, so that what is read of the vectors for
 // them is read once.
 constexpr int64_t kRows = 4;
-constexpr int64_t kLanes = 4;
 // How many rows a part has on average: results are summed part by part, so that they do not depend
 // on the number of threads.
 constexpr int64_t kPartRows = 128;
 constexpr int64_t kMaxParts = 64;
-
-using Lanes = double __attribute__((vector_size(kLanes * sizeof(double))));
 
 struct Task {
   double* h;
@@ -152,17 +145,12 @@ template <bool kUpdate>
 MINIMIZE_FMA void rows_of_avx2(const Task& task, int64_t begin, int64_t end, double* out) {
   some_rows<kUpdate>(task, begin, end, out);
 }
-
-bool has_avx2() {
-  static const bool has = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-  return has;
-}
 #endif
 
 template <bool kUpdate>
 SomeRows best_rows() {
 #ifdef MINIMIZE_FMA
-  if (has_avx2()) {
+  if (has_fma()) {
     return rows_of_avx2<kUpdate>;
   }
 #endif

@@ -13,7 +13,7 @@ from ..run.protocol import Answer, Product, Stage, Trial
 from .along import search_along
 from .conjugate import Conjugate
 from .line_search import Probe, first_trial, step_back
-from .nystrom import Nystrom
+from .nystrom import Nystrom, preconditioner
 from .zoom import wolfe
 
 __all__ = ["NewtonCG", "NewtonCGRules"]
@@ -135,10 +135,7 @@ class NewtonCG(Generic[V]):
 
     def _solve(self) -> Generator[Product[V], Answer[V], float | None]:
         """Finds the direction; its slope, or None where the iterations do not end."""
-        precondition = None
-        if self._nystrom is not None:
-            yield from self._nystrom.refresh(self.nit, self.x)
-            precondition = self._nystrom.as_precondition()
+        precondition = yield from preconditioner(self._nystrom, self.nit, self.x)
         model = Conjugate(
             self._space,
             self.x,

@@ -13,7 +13,7 @@ from ..bridge.space import Space
 from ..run.protocol import Answer, Product
 from .conjugate import Precondition
 
-__all__ = ["Nystrom"]
+__all__ = ["Nystrom", "preconditioner"]
 
 _EPS = torch.finfo(torch.float64).eps
 
@@ -95,6 +95,16 @@ class Nystrom(Generic[V]):
         given = torch.as_tensor(v)
         inside = self._weights * (self._rows @ given)
         return self._space.as_vector(torch.addmv(given, self._rows.T, inside))
+
+
+def preconditioner(
+    nystrom: Nystrom[V] | None, nit: int, x: V
+) -> Generator[Product[V], Answer[V], Precondition[V] | None]:
+    """That of an iteration at x, made anew if it is time; None for none."""
+    if nystrom is None:
+        return None
+    yield from nystrom.refresh(nit, x)
+    return nystrom.as_precondition()
 
 
 def _approximated(basis: Tensor, products: Tensor) -> tuple[Tensor, Tensor]:

@@ -11,7 +11,7 @@ from ..bridge.interface import V
 from ..bridge.space import Space
 from ..run.protocol import Answer, Product, Stage, Trial
 from .conjugate import Conjugate
-from .nystrom import Nystrom
+from .nystrom import Nystrom, preconditioner
 
 __all__ = ["Steihaug", "SteihaugRules"]
 
@@ -132,10 +132,7 @@ class Steihaug(Generic[V]):
 
     def _solve(self) -> Generator[Product[V], Answer[V], tuple[Conjugate[V], bool]]:
         """The model at its least inside the radius, and whether that is at the boundary."""
-        precondition = None
-        if self._nystrom is not None:
-            yield from self._nystrom.refresh(self.nit, self.x)
-            precondition = self._nystrom.as_precondition()
+        precondition = yield from preconditioner(self._nystrom, self.nit, self.x)
         model = Conjugate(self._space, self.x, self.gradient, order=2, precondition=precondition)
         enough = min(0.5, math.sqrt(self._size)) * self._size
         for _ in range(20 * self._space.size(self.x)):

@@ -11,8 +11,9 @@ import torch
 from runs import Array, Asked, Function
 from scipy.optimize import Bounds
 from sklearn.datasets import load_digits
+from torch import Tensor
 
-from pytorch_minimize.run.protocol import drive
+from pytorch_minimize.run.protocol import Answer, Trial, drive
 from pytorch_minimize.solvers.limited_memory import LimitedMemory
 from pytorch_minimize.solvers.limited_methods import LIMITED
 
@@ -30,6 +31,20 @@ def run_limited(
         if solver.nit > before:
             path.append(solver.x)
     return solver, asked, path
+
+
+def run_on_tensors(solver: LimitedMemory[Tensor], function: Function) -> None:
+    """The same on tensors, to the end."""
+
+    def evaluate(trial: Trial[Tensor]) -> Answer[Tensor]:
+        value, gradient = function.fun(trial.x.numpy()), function.jac(trial.x.numpy())
+        assert trial.measure is not None
+        scalars = trial.measure(torch.from_numpy(gradient)).tolist()
+        return Answer(value, torch.from_numpy(gradient), True, scalars)
+
+    drive(solver.start(torch.from_numpy(function.start)), evaluate)
+    while solver.done() is None:
+        drive(solver.step(), evaluate)
 
 
 def two_loops(pairs: Sequence[tuple[Array, Array, float]], v: Array) -> Array:

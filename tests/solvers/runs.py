@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.optimize
@@ -42,6 +42,20 @@ class Asked:
         finite = math.isfinite(value) and bool(np.isfinite(gradient).all())
         scalars = trial.measure(gradient).tolist() if finite and trial.measure else ()
         return Answer(value, gradient, finite, scalars)
+
+
+def scipys(method: str, function: Function, **options: Any) -> tuple[Any, list[Array]]:
+    """scipy's result and its iterates."""
+    path: list[Array] = []
+    result = scipy.optimize.minimize(
+        function.fun,
+        function.start,
+        jac=function.jac,
+        method=method,
+        callback=lambda x: path.append(x.copy()),
+        options=options,
+    )
+    return result, path
 
 
 def run(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import scipy.optimize
 import torch
-from limited import digits, run_limited, two_loops
+from limited import digits, run_limited, run_on_tensors, two_loops
 from problems import himmelblau, logistic, quadratic, rosenbrock
 from rings import emulated_ring
 from runs import Array, Function, Trial, rosen
@@ -132,16 +132,7 @@ def test_tensors_walk_the_path_of_arrays(method: str, kernels: bool) -> None:
     ring = emulated_ring(10) if kernels else TorchRing(3, 10, torch.float64, torch.device("cpu"))
     solver: BoundedMemory[Tensor]
     solver = BoundedMemory(_Waiting(), ring, LIMITED[method].rules(options), bounds)
-
-    def evaluate(trial: Trial[Tensor]) -> Answer[Tensor]:
-        value, gradient = function.fun(trial.x.numpy()), function.jac(trial.x.numpy())
-        assert trial.measure is not None
-        scalars = trial.measure(torch.from_numpy(gradient)).tolist()
-        return Answer(value, torch.from_numpy(gradient), True, scalars)
-
-    drive(solver.start(torch.from_numpy(function.start)), evaluate)
-    while solver.done() is None:
-        drive(solver.step(), evaluate)
+    run_on_tensors(solver, function)
     assert solver.nit == expected.nit
     np.testing.assert_allclose(solver.x.numpy(), expected.x, rtol=0, atol=1e-8)
 

@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-import scipy.optimize
 import torch
-from limited import digits, run_limited
+from limited import digits, run_limited, run_on_tensors
 from rings import emulated_ring
-from runs import Array, Asked, Function, logistic, quadratic, rosen, tanh_fit
+from runs import Array, Asked, Function, logistic, quadratic, rosen, scipys, tanh_fit
 from torch import Tensor
 
 from pytorch_minimize.bridge.space import ARRAYS, ArraySpace, TensorSpace
@@ -33,22 +32,9 @@ OTHERS = {"rosen": rosen(10), "rosen, 30": rosen(30, seed=2), "tanh": tanh_fit(1
 METHODS = tuple(LIMITED)
 
 
-def scipys(function: Function, **options: Any) -> tuple[Any, list[Array]]:
-    path: list[Array] = []
-    result = scipy.optimize.minimize(
-        function.fun,
-        function.start,
-        jac=function.jac,
-        method="L-BFGS-B",
-        callback=lambda x: path.append(x.copy()),
-        options=options,
-    )
-    return result, path
-
-
 @pytest.mark.parametrize("name", CONVEX)
 def test_scipys_iterations_and_evaluations_on_convex_problems(name: str) -> None:
-    expected, path = scipys(CONVEX[name])
+    expected, path = scipys("L-BFGS-B", CONVEX[name])
     solver, asked, iterates = run_limited(CONVEX[name])
     assert (solver.nit, asked.nfev) == (expected.nit, expected.nfev)
     assert solver.done() == expected.status == 0
@@ -58,7 +44,7 @@ def test_scipys_iterations_and_evaluations_on_convex_problems(name: str) -> None
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_scipys_first_iterations_elsewhere(name: str) -> None:
-    _, path = scipys(OTHERS[name], maxiter=20)
+    _, path = scipys("L-BFGS-B", OTHERS[name], maxiter=20)
     _, _, iterates = run_limited(OTHERS[name], maxiter=20)
     assert len(path) == 20
     for ours, theirs in zip(iterates, path, strict=True):
@@ -84,7 +70,7 @@ def test_options_are_those_of_scipys(options: dict[str, Any]) -> None:
     # Of few pairs a long path does not hold the digits of the other.
     functions = CONVEX["quadratic, 20"], CONVEX["digits"]
     for function in functions[: 1 if "maxcor" in options else 2]:
-        expected, _ = scipys(function, **options)
+        expected, _ = scipys("L-BFGS-B", function, **options)
         solver, asked, _ = run_limited(function, **options)
         assert (solver.nit, asked.nfev) == (expected.nit, expected.nfev)
         assert solver.done() == expected.status
@@ -142,7 +128,7 @@ class TestWhereThingsAreWrong:
 
     def test_a_gradient_that_is_nowhere_true_ends_as_scipy_ends(self) -> None:
         function = Function(lambda x: float(x @ x), lambda x: -2.0 * x, np.ones(4))
-        expected, _ = scipys(function)
+        expected, _ = scipys("L-BFGS-B", function)
         solver, _, _ = run_limited(function)
         assert solver.done() == expected.status == 2
         assert solver.message(2).strip() == expected.message.strip()
@@ -150,7 +136,7 @@ class TestWhereThingsAreWrong:
 
     def test_a_search_that_fails_forgets_all_pairs_and_goes_on(self) -> None:
         # One evaluation a search, which is too few now and then.
-        expected, _ = scipys(CONVEX["digits"], maxls=1)
+        expected, _ = scipys("L-BFGS-B", CONVEX["digits"], maxls=1)
         solver, asked, _ = run_limited(CONVEX["digits"], maxls=1)
         assert solver.resets > 1
         assert (solver.nit, asked.nfev) == (expected.nit, expected.nfev)
@@ -164,7 +150,7 @@ class TestWhereThingsAreWrong:
             return 1.0 if x[0] == 1.0 else 2.0  # higher wherever it is looked for
 
         function = Function(fun, lambda x: np.ones(1), np.ones(1))
-        expected, _ = scipys(function, ftol=0.0, maxls=1000)
+        expected, _ = scipys("L-BFGS-B", function, ftol=0.0, maxls=1000)
         solver, _, _ = run_limited(function, scaling=scaling, ftol=0.0, maxls=1000)
         assert (expected.status, solver.done()) == (0, status)
         assert np.array_equal(solver.x, function.start)
@@ -209,16 +195,7 @@ def test_tensors_walk_the_path_of_arrays(method: str, kernels: bool) -> None:
     expected, _, _ = run_limited(function, method, maxcor=3, maxiter=25)
     ring = emulated_ring(10) if kernels else TorchRing(3, 10, torch.float64, torch.device("cpu"))
     solver: LimitedMemory[Tensor] = LimitedMemory(_Waiting(), ring, rules)
-
-    def evaluate(trial: Trial[Tensor]) -> Answer[Tensor]:
-        value, gradient = function.fun(trial.x.numpy()), function.jac(trial.x.numpy())
-        assert trial.measure is not None
-        scalars = trial.measure(torch.from_numpy(gradient)).tolist()
-        return Answer(value, torch.from_numpy(gradient), True, scalars)
-
-    drive(solver.start(torch.from_numpy(function.start)), evaluate)
-    while solver.done() is None:
-        drive(solver.step(), evaluate)
+    run_on_tensors(solver, function)
     assert solver.nit == expected.nit
     np.testing.assert_allclose(solver.x.numpy(), expected.x, rtol=0, atol=1e-8)
 

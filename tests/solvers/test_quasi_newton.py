@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-import scipy.optimize
 import torch
 from inverses import emulated_inverse
-from runs import Asked, Function, logistic, quadratic, rosen, run, tanh_fit
+from runs import Asked, Function, logistic, quadratic, rosen, run, scipys, tanh_fit
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -30,22 +29,9 @@ OTHERS = {"rosen": rosen(10), "rosen, 30": rosen(30, seed=2), "tanh": tanh_fit(1
 UPDATES = ("BFGS", "SSBFGS", "SSBroyden-1", "SSBroyden-2", "SSBroyden-3")
 
 
-def scipys(function: Function, **options: Any) -> tuple[Any, list[np.ndarray]]:
-    path: list[np.ndarray] = []
-    result = scipy.optimize.minimize(
-        function.fun,
-        function.start,
-        jac=function.jac,
-        method="BFGS",
-        callback=lambda x: path.append(x.copy()),
-        options=options,
-    )
-    return result, path
-
-
 @pytest.mark.parametrize("name", CONVEX)
 def test_scipys_iterations_and_evaluations_on_convex_problems(name: str) -> None:
-    expected, path = scipys(CONVEX[name])
+    expected, path = scipys("BFGS", CONVEX[name])
     solver, asked = run(CONVEX[name], Rules(return_all=True))
     assert (solver.nit, asked.nfev) == (expected.nit, expected.nfev)
     assert solver.done() == expected.status == 0
@@ -57,7 +43,7 @@ def test_scipys_iterations_and_evaluations_on_convex_problems(name: str) -> None
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_scipys_first_iterations_elsewhere(name: str) -> None:
-    _, path = scipys(OTHERS[name], maxiter=20)
+    _, path = scipys("BFGS", OTHERS[name], maxiter=20)
     solver, _ = run(OTHERS[name], Rules(maxiter=20, return_all=True))
     assert len(path) == 20
     for ours, theirs in zip(solver.allvecs[1:], path, strict=True):
@@ -80,7 +66,7 @@ def test_every_update_finds_the_minimum(update: str, line_search: str) -> None:
 )
 def test_options_are_those_of_scipys_bfgs(change: dict[str, float]) -> None:
     for function in CONVEX.values():
-        expected, _ = scipys(function, **change)
+        expected, _ = scipys("BFGS", function, **change)
         solver, asked = run(function, dataclasses.replace(Rules(), **change))
         assert (solver.nit, asked.nfev) == (expected.nit, expected.nfev)
         assert solver.done() == expected.status
@@ -88,7 +74,7 @@ def test_options_are_those_of_scipys_bfgs(change: dict[str, float]) -> None:
 
 @pytest.mark.parametrize("maxiter", [0, 1, 5])
 def test_maxiter(maxiter: int) -> None:
-    expected, _ = scipys(OTHERS["rosen"], maxiter=maxiter)
+    expected, _ = scipys("BFGS", OTHERS["rosen"], maxiter=maxiter)
     solver, _ = run(OTHERS["rosen"], Rules(maxiter=maxiter))
     assert (solver.nit, solver.done()) == (expected.nit, expected.status) == (maxiter, 1)
     assert solver.message(1) == expected.message
@@ -97,7 +83,7 @@ def test_maxiter(maxiter: int) -> None:
 def test_hess_inv0() -> None:
     function = CONVEX["quadratic, 1e2"]
     first = np.diag(np.linspace(0.1, 1.0, 20))
-    expected, _ = scipys(function, hess_inv0=first)
+    expected, _ = scipys("BFGS", function, hess_inv0=first)
     solver, asked = run(function, Rules(), first)
     assert (solver.nit, asked.nfev) == (expected.nit, expected.nfev)
 
@@ -154,7 +140,7 @@ class TestWhereThingsAreWrong:
 
     def test_a_gradient_that_is_nowhere_true_ends_as_scipy_ends(self) -> None:
         function = Function(lambda x: float(x @ x), lambda x: -2.0 * x, np.ones(4))
-        expected, _ = scipys(function)
+        expected, _ = scipys("BFGS", function)
         solver, _ = run(function, Rules())
         assert solver.done() == expected.status == 2
         assert solver.message(2) == expected.message
