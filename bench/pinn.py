@@ -23,9 +23,9 @@ import numpy as np
 import scipy.optimize
 import torch
 
-from pytorch_minimize.run.protocol import Answer, Trial, drive
+from pytorch_minimize.run.protocol import Answer, Solver, Trial, drive
+from pytorch_minimize.solvers.limited_methods import LIMITED
 from pytorch_minimize.solvers.methods import METHODS, array_solver
-from pytorch_minimize.solvers.quasi_newton import QuasiNewton
 from pytorch_minimize.typing import Array
 
 from .environment import environment, headline
@@ -105,7 +105,7 @@ def _torch_lbfgs(run: Run, start: Array, limit: int) -> None:
         run.iterations = optimizer.state[x].get("n_iter", 0)
 
 
-def solved(solver: QuasiNewton[Array], run: Run, start: Array) -> None:
+def solved(solver: Solver[Array], run: Run, start: Array) -> None:
     """Runs one of our solvers until it ends or the evaluations are used up."""
 
     def evaluate(trial: Trial[Array]) -> Answer[Array]:
@@ -132,10 +132,21 @@ def native(method: str, **options: Any) -> Callable[[Run, Array, int], None]:
     return run
 
 
+def limited(method: str, **options: Any) -> Callable[[Run, Array, int], None]:
+    """One of ours of limited memory, which no tolerance ends."""
+
+    def run(run: Run, start: Array, limit: int) -> None:
+        options_ = {"gtol": 0.0, "ftol": 0.0, "maxfun": 10**6, "maxiter": limit, **options}
+        solved(LIMITED[method].make(options_, start.size, None, None), run, start)
+
+    return run
+
+
 SOLVERS: Mapping[str, Callable[[Run, Array, int], None]] = {
     "scipy L-BFGS-B, m = 10": _scipy("L-BFGS-B", maxcor=10, ftol=0.0, maxfun=10**6),
     "scipy L-BFGS-B, m = 100": _scipy("L-BFGS-B", maxcor=100, ftol=0.0, maxfun=10**6),
     "torch.optim.LBFGS, m = 100": _torch_lbfgs,
+    **{f"{name}, m = 100": limited(name, maxcor=100) for name in LIMITED},
     "scipy BFGS": _scipy("BFGS"),
     **{name: native(name) for name in METHODS},
     "SSBroyden, Hager-Zhang": native("SSBroyden", line_search="hager-zhang"),
@@ -207,6 +218,8 @@ _LOOKS = (
     ("#a6a6a6", ":"),
     ("#b8860b", ":"),
     ("#01665e", "-."),
+    ("#80cdc1", "-."),
+    ("#35978f", "-"),
     ("#d6604d", "--"),
     ("#4393c3", "--"),
     ("#8c510a", "-"),
@@ -230,6 +243,15 @@ def _goals(rows: Sequence[Mapping[str, Any]], warm: Sequence[Mapping[str, Any]])
             f"{ours}: at most 1e-2 of scipy BFGS's loss in {sum(lower)} of {len(lower)}; "
             f"at most {most:.3f} evaluations an iteration"
         )
+    for row in rows:
+        if row["solver"] == "SS-L-BFGS, m = 100":
+            where = row["problem"], row["seed"]
+            shares = [
+                f"{row['loss'] / losses[(*where, other)]:.2g} of {other}'s"
+                for other in ("torch-L-BFGS, m = 100", "scipy L-BFGS-B, m = 100")
+                if (*where, other) in losses
+            ]
+            found.append(f"SS-L-BFGS on {where[0]}, start {where[1]}: loss {', '.join(shares)}")
     errors = {tuple(row[key] for key in _NAMED): row["relative L2"] for row in warm}
     for (*run, start), error in errors.items():
         if start == "warm":

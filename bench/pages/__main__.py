@@ -4,9 +4,9 @@
 
 Each table stands between two comments, <!-- NAME --> and <!-- /NAME -->. The methods and the
 keywords come from their tables, everything else from bench/results/report.json, which `make bench`
-measures, and from pinn.json and iterations.json beside it, which `bench.pinn` and
-`bench.iterations` do. With --check nothing is written, and the exit status tells whether a table
-would have changed.
+measures, and from pinn.json, iterations.json, limited.json and fits.json beside it, which
+`bench.pinn`, `bench.iterations`, `bench.limited` and `bench.fits` do. With --check nothing is
+written, and the exit status tells whether a table would have changed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .tables import TABLES
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "bench" / "results" / "report.json"
-SOLVERS = ("pinn", "iterations")
+SOLVERS = ("pinn", "iterations", "limited", "fits")
 PAGES = ("README.md", "docs/keywords.md", "docs/performance.md")
 
 

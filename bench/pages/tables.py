@@ -269,6 +269,8 @@ TABLES: Mapping[str, tuple[set[str], Callable[[Report], str]]] = {
     "pinn": ({"pinn"}, solvers.pinn),
     "redrawn": ({"pinn"}, solvers.redrawn),
     "iterations": ({"iterations"}, solvers.iterations),
+    "limited": ({"limited"}, solvers.limited),
+    "races": ({"fits"}, solvers.races),
     "kept": (_OVERHEAD | _FITS | {"memory", "fixed"}, kept),
 }
 """What each table needs of the report, and what makes it."""
