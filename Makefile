@@ -15,7 +15,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # As many processes as there are cores, and a file's tests in one of them.
 PARALLEL := -n auto --maxprocesses 4 --dist loadfile
 
-.PHONY: demo demo-global demo-pinn demo-burgers test test-roundings test-scipy bench lint sanitize cuda-check
+.PHONY: demo demo-global demo-pinn demo-burgers demo-distributed test test-roundings test-scipy bench lint sanitize cuda-check
 
 demo: $(VENV)/built
 	$(BIN)/python examples/digits.py
@@ -28,6 +28,9 @@ demo-pinn: $(VENV)/built
 
 demo-burgers: $(VENV)/built
 	$(BIN)/python examples/burgers.py
+
+demo-distributed: $(VENV)/built
+	OMP_NUM_THREADS=1 $(BIN)/torchrun --standalone --nproc-per-node 2 examples/distributed.py
 
 test: $(VENV)/built
 	$(BIN)/python -m pytest -q $(PARALLEL)

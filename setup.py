@@ -24,6 +24,8 @@ from torch.utils.cpp_extension import (
 
 CSRC = Path("csrc")
 EXTENSION = os.environ.get("EXTENSION") != "0"
+if EXTENSION and sys.platform == "win32":
+    sys.exit("The C++ extension does not build on Windows, which is not supported; it does in WSL.")
 SANITIZE = os.environ.get("SANITIZE") == "1"
 DEBUG = os.environ.get("DEBUG") == "1" or SANITIZE
 CUDA = (

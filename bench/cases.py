@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from . import bookkeeping, bridge, curvature, fits, memory, overhead, split, vectorized
+from . import bookkeeping, bridge, curvature, fits, memory, methods, overhead, split, vectorized
 from .peers import OURS, PEERS, SCIPY_PEERS
 from .problems import FITS
 
@@ -92,6 +92,24 @@ CASES: Mapping[str, Case] = {
         fits.contention,
         {"maxiter": 200, "rounds": 3},
         {"maxiter": 3, "rounds": 1},
+    ),
+    "methods": Case(
+        "Whole fits of the digits (logistic) by each method with its defaults, seconds",
+        methods.by_method,
+        {"problem": "digits, logistic", "methods": [*methods.METHODS], "rounds": 3},
+        {"problem": "digits, logistic", "methods": ["L-BFGS-B"], "rounds": 1},
+        repeats=False,
+    ),
+    "pools": Case(
+        "Whole fits with the BLAS pools of scipy and numpy held to one thread, and left alone",
+        methods.pools,
+        {
+            "methods": [*methods.METHODS, "SLSQP"],
+            "sizes": [1000, 20_000, 300_000],
+            "rounds": 2,
+        },
+        {"methods": ["CG"], "sizes": [1000], "rounds": 1},
+        repeats=False,
     ),
     "bookkeeping": Case(
         "History, callback and limits beside a closure of 1 ms, per iteration",

@@ -1,7 +1,8 @@
 """Hessian products in units of one gradient of the same closure, dense Hessians, and memory.
 
 Products by the kept graph, by replay, by the same double backward in plain Python, and by
-torch.autograd.functional; all of a row in one run, in turn.
+torch.autograd.functional; all of a row in one run, in turn. The floor is `torch.autograd.grad` over
+a graph that is kept, on the same tensors, nothing flattened.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ __all__ = ["dense", "memory", "products"]
 
 MICRO_BATCHES = 16
 WAYS = ("graph", "replay", "python", "vhp", "hvp")
+FLOOR = "floor"
 DENSE_WAYS = ("ours", "functional", "vectorized")
 
 
@@ -109,8 +111,11 @@ def measure_products(model: Model, repeats: int) -> dict[str, Any]:
     def by_functional(function: Any) -> Callable[[], Any]:
         return lambda: bridge.flatten(function(model.loss, params, vs)[1])
 
+    grads = torch.autograd.grad(model.loss(), params, create_graph=True)
+
     cases: dict[str, Callable[[], Any]] = {
         "gradient": gradient,
+        FLOOR: lambda: torch.autograd.grad(grads, params, vs, retain_graph=True),
         "graph": lambda: kept.product(v)[0],
         "replay": lambda: replayed.product(v)[0],
         "python": lambda: python.product(v)[0],
@@ -122,7 +127,8 @@ def measure_products(model: Model, repeats: int) -> dict[str, Any]:
         assert np.linalg.norm(cases[way]() - expected) <= tolerance, way
     seconds = interleaved(cases, rounds=repeats)
     row = {"model": model.name, "n": bridge.numel, "gradient ms": seconds["gradient"] * 1e3}
-    row |= {way: seconds[way] / seconds["gradient"] for way in WAYS}
+    row |= {way: seconds[way] / seconds["gradient"] for way in (FLOOR, *WAYS)}
+    row["graph / floor"] = seconds["graph"] / seconds[FLOOR]
     return row | {"vhp / graph": seconds["vhp"] / seconds["graph"]}
 
 

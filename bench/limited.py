@@ -5,6 +5,9 @@
 The closure is a separable quadratic of n multiplications, whose own time is taken off. Iterations
 are counted from when all ten pairs are there. Beside the time stands what it is in vectors of n
 float64 that the same threads copy in the same run, read and written.
+
+Torch has so many threads, and BLAS one: at more, those of numpy and scipy fight torch's, which is
+what every optimizer of this package keeps from happening.
 """
 
 from __future__ import annotations
@@ -215,7 +218,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, help="where limited.json goes")
     args = parser.parse_args(argv)
     torch.set_num_threads(args.threads)
-    with threadpool_limits(args.threads):
+    with threadpool_limits(1, user_api="blas"):
         measured = list(rows(args.sizes, args.rounds))
     report = {"environment": environment(), "threads": args.threads, "rows": measured}
     print(headline(report), f"{args.threads} threads", table(measured), sep="\n")

@@ -19,10 +19,10 @@ import scipy.optimize
 import torch
 from torch import Tensor, nn
 
-from .peers import PEERS, Rule, why_not
+from .peers import OURS, PEERS, Rule, why_not
 from .problems import Problem
 
-__all__ = ["by_size"]
+__all__ = ["by_size", "peak_vectors"]
 
 Row = Mapping[str, Any]
 
@@ -47,6 +47,12 @@ def by_size(methods: Mapping[str, Sequence[str]], sizes: Sequence[int]) -> Itera
             extras = {name: _beyond(floor, n, name, method) for name, floor in floors.items()}
             for name, extra in extras.items():
                 yield {"method": method} | dict(_row(n, name, extra, extras[SCIPY]))
+
+
+def peak_vectors(method: str, n: int) -> float | None:
+    """float64 vectors of length n that a run of ours takes beyond parameters and gradients."""
+    extra = _beyond(_peak_of(OURS, SMALL, method), n, OURS, method)
+    return None if isinstance(extra, str) else extra / (8 * (n - SMALL))
 
 
 def _row(n: int, name: str, extra: float | str, scipys: float | str) -> Row:

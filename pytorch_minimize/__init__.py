@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         DualAnnealingWrapper,
         MinimizeWrapper,
         NonfiniteError,
+        OtherProcessError,
         SHGOWrapper,
         vectorize,
     )
@@ -32,6 +33,7 @@ __all__ = [
     "DualAnnealingWrapper",
     "MinimizeWrapper",
     "NonfiniteError",
+    "OtherProcessError",
     "SHGOWrapper",
     "ssbfgs",
     "ssbroyden",

@@ -8,6 +8,7 @@ from typing import Any
 from typing_extensions import Unpack
 
 from .closure.population import vectorize
+from .distributed.errors import OtherProcessError
 from .problem.objective import NonfiniteError
 from .region.bounds import any_group_bounds
 from .region.constraints import ClosureConstraint
@@ -34,6 +35,7 @@ __all__ = [
     "DualAnnealingWrapper",
     "MinimizeWrapper",
     "NonfiniteError",
+    "OtherProcessError",
     "SHGOWrapper",
     "vectorize",
 ]

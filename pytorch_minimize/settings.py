@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from numbers import Integral, Real
 from typing import Any, Literal, TypedDict, get_args, get_type_hints
 
 from torch import Tensor
 
+from .typing import ProcessGroup
 from .wording import did_you_mean, shown
 
 __all__ = ["OnNonfinite", "RunKeywords", "Settings", "Strategy"]
 
 OnNonfinite = Literal["recover", "raise"]
 Strategy = Literal["graph", "replay"]
+Reduction = Literal["mean", "sum"]
+Start = Literal["same", "leader"]
 Exceptions = type[Exception] | tuple[type[Exception], ...]
 PathAndSeconds = tuple[str | os.PathLike[str], float]
 
@@ -37,6 +41,10 @@ class RunKeywords(TypedDict, total=False):
     check_closure: bool
     hessian_block_bytes: int
     lr: float | Tensor | None
+    distributed: bool | ProcessGroup
+    weight: float
+    reduction: Reduction
+    distributed_start: Start
 
 
 def _is_count(value: object) -> bool:
@@ -45,6 +53,10 @@ def _is_count(value: object) -> bool:
 
 def _is_positive(value: object) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool) and float(value) > 0
+
+
+def _is_weight(value: object) -> bool:
+    return _is_positive(value) and math.isfinite(float(value))  # type: ignore[arg-type]
 
 
 def _is_path_and_seconds(value: object) -> bool:
@@ -219,6 +231,42 @@ class Settings:
             None.""",
         ),
     )
+    distributed: bool | ProcessGroup = field(
+        default=False,
+        metadata=_keyword(
+            (
+                lambda value: isinstance(value, (bool, ProcessGroup)),
+                "True, False or a ProcessGroup",
+            ),
+            """make one fit of all processes of a group of torch.distributed, True being the default
+            group: each has the model and a share of the data, the loss is that of all shares, and
+            every process ends with the same parameters. ``step`` is to be called in each of them;
+            the first runs the solver and the callbacks, and writes checkpoints.""",
+        ),
+    )
+    weight: float = field(
+        default=1.0,
+        metadata=_keyword(
+            (_is_weight, "a positive number"),
+            """with ``distributed``: of this process's loss, such as the number of its rows.""",
+        ),
+    )
+    reduction: Reduction = field(
+        default="mean",
+        metadata=_keyword(
+            _words(*get_args(Reduction)),
+            """with ``distributed``: "mean" minimises sum(w f) / sum(w) over the losses f and
+            weights w of all processes, "sum" minimises sum(w f).""",
+        ),
+    )
+    distributed_start: Start = field(
+        default="same",
+        metadata=_keyword(
+            _words(*get_args(Start)),
+            """with ``distributed``: "same" refuses to start from parameters that are not the same
+            in all processes, "leader" takes those of the first process.""",
+        ),
+    )
 
     @classmethod
     def parse(
@@ -255,6 +303,13 @@ class Settings:
                 raise ValueError(f"{keyword.name}: expected {expected}, got {shown(value)}{hint}")
         return cls(**keywords)
 
+    def __deepcopy__(self, memo: object) -> Settings:
+        return self  # nothing in it is ever written to; a process group could not be copied
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Where it is loaded there is another group, if there is one.
+        return self.__dict__ | {"distributed": self.distributed is not False}
+
     @property
     def recovered(self) -> tuple[type[Exception], ...]:
         """``recover`` as a tuple."""
@@ -262,5 +317,6 @@ class Settings:
 
     def as_saved(self) -> dict[str, Any]:
         """As plain values, for who reads a state; classes and paths are another machine's."""
-        left_out = ("checkpoint", "recover", "lr")
-        return {k: v for k, v in asdict(self).items() if k not in left_out}
+        left_out = ("checkpoint", "recover", "lr", "distributed", "weight")
+        names = [f.name for f in fields(self) if f.name not in left_out]
+        return {name: getattr(self, name) for name in names}

@@ -6,10 +6,19 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import torch.distributed
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["Array", "Loss", "UserClosure"]
+__all__ = ["Array", "Loss", "ProcessGroup", "UserClosure"]
+
+if torch.distributed.is_available():
+    from torch.distributed import ProcessGroup
+else:  # torch was built without
+
+    class ProcessGroup:  # type: ignore[no-redef]
+        """There is none."""
+
 
 Array = NDArray[np.float64]
 

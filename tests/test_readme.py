@@ -73,6 +73,21 @@ def test_global_optimisers(names: dict[str, Any]) -> None:
     assert -6.0 <= names["model"].log_noise.item() <= 0.0
 
 
+def test_many_processes(
+    names: dict[str, Any], tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = f"file://{tmp_path / 'store'}"
+    start = torch.distributed.init_process_group
+    alone = {"init_method": store, "rank": 0, "world_size": 1}
+    monkeypatch.setattr(torch.distributed, "init_process_group", lambda: start("gloo", **alone))
+    try:
+        example("Many processes", names)
+        assert names["optimizer"].res.success
+        assert names["optimizer"].profile.counts["reduce"] == names["optimizer"].res.nfev
+    finally:
+        torch.distributed.destroy_process_group()
+
+
 def test_see_stop_and_resume(
     names: dict[str, Any],
     tmp_path: pathlib.Path,

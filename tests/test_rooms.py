@@ -35,7 +35,17 @@ FLOORS = (
 )
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 GROUND = (
-    *("_C", "_C_testing", "extension", "rebuild", "row", "settings", "signatures", "typing"),
+    *(
+        "_C",
+        "_C_testing",
+        "extension",
+        "kinds",
+        "rebuild",
+        "row",
+        "settings",
+        "signatures",
+        "typing",
+    ),
     "wording",
 )
 

@@ -1,12 +1,13 @@
-"""Write the tables and pictures of README.md, docs/keywords.md and docs/performance.md.
+"""Write the tables and pictures of README.md and of the pages in docs/.
 
     python -m bench.pages [--check]
 
 Each table stands between two comments, <!-- NAME --> and <!-- /NAME -->. The methods and the
 keywords come from their tables, everything else from bench/results/report.json, which `make bench`
-measures, and from pinn.json, iterations.json, limited.json and fits.json beside it, which
-`bench.pinn`, `bench.iterations`, `bench.limited` and `bench.fits` do. With --check nothing is
-written, and the exit status tells whether a table would have changed.
+measures, and from what the other measures write beside it: pinn.json, iterations.json,
+together.json and choices.json of `bench.pinn`, `bench.iterations`, `bench.together` and
+`bench.choices`, limited.json of `bench.limited` and fits.json of `bench.fits`. With --check
+nothing is written, and the exit status tells whether a table would have changed.
 """
 
 from __future__ import annotations
@@ -23,8 +24,11 @@ from .tables import TABLES
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "bench" / "results" / "report.json"
-SOLVERS = ("pinn", "iterations", "limited", "fits")
-PAGES = ("README.md", "docs/keywords.md", "docs/performance.md")
+ALONE = ("pinn", "iterations", "limited", "fits", "together", "choices")
+PAGES = (
+    *("README.md", "docs/distributed.md", "docs/keywords.md", "docs/performance.md"),
+    "docs/which-method.md",
+)
 
 
 def rewritten(text: str, report: Report) -> str:
@@ -50,7 +54,7 @@ def main() -> None:
     report: Report = {"cases": {}}
     if RESULTS.exists():
         report = json.loads(RESULTS.read_text(encoding="utf-8"))
-    for name in SOLVERS:  # measured by themselves
+    for name in ALONE:  # measured by themselves
         path = RESULTS.with_name(f"{name}.json")
         if path.exists():
             report["cases"][name] = json.loads(path.read_text(encoding="utf-8"))

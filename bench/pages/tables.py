@@ -16,7 +16,8 @@ from ..overhead import FLOOR, OVERHEAD
 from ..peers import OURS, PEERS, SCIPY_PEERS
 from ..problems import FITS
 from ..rows import Row, from_json
-from . import solvers
+from . import solvers, together
+from .choices import CHOICES
 from .markdown import Report, markdown, rows_of, seconds, shown, source
 
 
@@ -195,11 +196,44 @@ def contention(report: Report) -> str:
     return f"{markdown(columns, rows)}\n\n{source(report)}"
 
 
+def by_method(report: Report) -> str:
+    """Seconds of whole fits; a peer that ended elsewhere is told of, with its loss."""
+    rows = rows_of(report, "methods")
+    names = [name for name in (OURS, *SCIPY_PEERS) if any(f"{name} s" in row for row in rows)]
+    lines = []
+    for row in rows:
+        cells = []
+        for name in names:
+            if f"{name} s" not in row:
+                cells.append("-")
+                continue
+            loss = row[f"{name} loss"].median
+            elsewhere = abs(loss - row[f"{OURS} loss"].median) > 1e-2 * abs(loss)
+            cells.append(shown(row[f"{name} s"]) + (f" (loss {loss:.3g})" if elsewhere else ""))
+        lines.append([row["method"], *cells, row[f"{OURS} evaluations"]])
+    first = rows[0]
+    columns = (f"{first['problem']}, n = {first['n']}", *names, "evaluations of ours")
+    return f"{markdown(columns, lines)}\n\n{source(report)}"
+
+
+def pools(report: Report) -> str:
+    rows = [
+        [row["method"], f"{row['n']:,}", row["evaluations"]]
+        + [shown(row[f"{name} s"]) for name in ("left alone", "held")]
+        + [f"{row['left alone / held'].median:.3g}"]
+        for row in rows_of(report, "pools")
+    ]
+    columns = ("method", "n", "evaluations", "left alone", "held", "left alone / held")
+    return f"{markdown(columns, rows)}\n\n{source(report)}"
+
+
 def products(report: Report) -> str:
-    ways = ("graph", "replay", "vhp", "hvp")
+    found = rows_of(report, "products")
+    known = ("floor", "graph", "graph / floor", "replay", "vhp", "hvp")
+    ways = [way for way in known if way in found[0]]  # older reports have no floor
     rows = [
         [row["model"], f"{row['n']:,}", *(f"{row[way].median:.3g}" for way in ways)]
-        for row in rows_of(report, "products")
+        for row in found
     ]
     columns = ("one Hessian product, in gradients", "n", *ways)
     return f"{markdown(columns, rows)}\n\n{source(report)}"
@@ -260,6 +294,8 @@ TABLES: Mapping[str, tuple[set[str], Callable[[Report], str]]] = {
     "fixed": ({"fixed"}, fixed),
     "parts": ({"parts"}, parts),
     "contention": ({"contention"}, contention),
+    "by_method": ({"methods"}, by_method),
+    "pools": ({"pools"}, pools),
     "bookkeeping": ({"bookkeeping"}, bookkeeping),
     "vectorized": ({"vectorized"}, vectorized),
     "products": ({"products"}, products),
@@ -271,6 +307,8 @@ TABLES: Mapping[str, tuple[set[str], Callable[[Report], str]]] = {
     "iterations": ({"iterations"}, solvers.iterations),
     "limited": ({"limited"}, solvers.limited),
     "races": ({"fits"}, solvers.races),
+    "together": ({"together"}, together.together),
     "kept": (_OVERHEAD | _FITS | {"memory", "fixed"}, kept),
+    **CHOICES,
 }
 """What each table needs of the report, and what makes it."""

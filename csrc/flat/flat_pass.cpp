@@ -8,6 +8,7 @@
 #include <c10/util/Exception.h>
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 namespace minimize {
@@ -151,12 +152,13 @@ DeviceShare& FlatPass::only_share() {
   return shares_[0];
 }
 
-bool FlatPass::gather(double* out, Memory memory) {
+FlatPass::Gathered FlatPass::gather(double* out, Memory memory) {
+  constexpr double unknown = std::numeric_limits<double>::quiet_NaN();
   TORCH_INTERNAL_ASSERT(end_ == numel_);
   if (memory == Memory::kDevice) {
     auto& share = only_share();
     share.queue_gather_into(out, /*is_awaited=*/true);
-    return share.wait(waited_);
+    return {share.wait(waited_), unknown};
   }
   if (shares_.empty()) {
     return gather_on_host(out);
@@ -169,13 +171,13 @@ bool FlatPass::gather(double* out, Memory memory) {
   }
   bool finite = true;
   for (auto& share : shares_) {
-    finite &= share.wait(waited_);
+    finite &= share.wait(waited_);  // each of them
   }
   if (direct) {
-    return finite;
+    return {finite, unknown};
   }
   point_to_staging();
-  return gather_on_host(out) && finite;
+  return gather_on_host(out);
 }
 
 void FlatPass::fill(double* out, Memory memory) {

@@ -45,8 +45,13 @@ class FlatPass {
     return waited_;
   }
 
-  /// Tensors into out[0, numel); true if every value is finite.
-  bool gather(double* out, Memory memory = Memory::kHost);
+  /// What came of gather().
+  struct Gathered {
+    bool finite;     // every value is
+    double largest;  // max |v_i| of finite ones, or NaN where a device has not said
+  };
+  /// Tensors into out[0, numel).
+  Gathered gather(double* out, Memory memory = Memory::kHost);
   /// The same where nobody asks for that: on a device later, in the order of its current
   /// stream.
   void fill(double* out, Memory memory);
@@ -79,7 +84,7 @@ class FlatPass {
   bool is_queued(const at::Tensor& scalar) const;
   void point_to_staging();
   DeviceShare& only_share();
-  bool gather_on_host(double* out) const;
+  Gathered gather_on_host(double* out) const;
   void scatter_on_host(const double* x) const;
   void scatter_on_device(const double* x);
   bool shares_memory_with(const double* x) const;

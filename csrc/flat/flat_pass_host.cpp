@@ -9,8 +9,8 @@
 #include <ATen/core/grad_mode.h>
 
 #include <algorithm>
-#include <atomic>
 #include <functional>
+#include <mutex>
 #include <vector>
 
 namespace minimize {
@@ -51,38 +51,39 @@ void FlatPass::for_each_run(int64_t begin, int64_t end, const Copy& copy) const 
   }
 }
 
-bool FlatPass::gather_on_host(double* out) const {
-  const auto copy = [&](const Piece& piece, int64_t begin, int64_t n) {
+FlatPass::Gathered FlatPass::gather_on_host(double* out) const {
+  const auto copy = [&](const Piece& piece, int64_t begin, int64_t n) -> Extent {
     double* const dst = out + begin;
     const int64_t from = begin - piece.begin;
     if (piece.data == nullptr) {
       std::fill_n(dst, n, 0.0);
-      return true;
+      return {};
     }
     return with_type(piece.dtype, piece.data, [&](const auto* src) {
       if (piece.view == nullptr) {
         const bool stream = numel_ >= kStreamReals && n >= kStreamRun;
         return read_run(src + from, 1, n, dst, stream);
       }
-      bool finite = true;
+      Extent extent;
       const auto read_row = [&](int64_t offset, int64_t stride, int64_t len, int64_t k) {
-        finite &= read_run(src + offset, stride, len, dst + k, false);
+        extent.see(read_run(src + offset, stride, len, dst + k, false));
       };
       StridedReals(*piece.view).for_each_row(from, n, read_row);
       LazySigns(*piece.view).apply(dst, 1, n, from);
-      return finite;
+      return extent;
     });
   };
-  std::atomic<bool> finite{true};
+  Extent extent;
+  std::mutex mutex;
   at::parallel_for(0, numel_, kSerialReals, [&](int64_t begin, int64_t end) {
-    bool part = true;
-    for_each_run(
-        begin, end, [&](const Piece& piece, int64_t at, int64_t n) { part &= copy(piece, at, n); });
-    if (!part) {
-      finite.store(false, std::memory_order_relaxed);
-    }
+    Extent part;
+    for_each_run(begin, end, [&](const Piece& piece, int64_t at, int64_t n) {
+      part.see(copy(piece, at, n));
+    });
+    const std::lock_guard lock(mutex);
+    extent.see(part);
   });
-  return finite.load(std::memory_order_relaxed);
+  return {extent.finite(), extent.largest()};
 }
 
 void FlatPass::scatter_on_host(const double* x) const {

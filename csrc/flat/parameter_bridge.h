@@ -71,7 +71,7 @@ class ParameterBridge {
 
   /// Tensors of the parameters' shapes into out[0, numel); true if all is finite.
   bool pack(at::TensorList tensors, double* out, Memory memory) const {
-    return reading(tensors).gather(out, memory);
+    return reading(tensors).gather(out, memory).finite;
   }
   /// New contiguous tensors of the parameters' shapes, dtypes and devices.
   std::vector<at::Tensor> unpack(const double* x, Memory memory) const;

@@ -7,6 +7,7 @@
 #include <c10/util/BFloat16.h>
 #include <c10/util/Half.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <type_traits>
@@ -36,23 +37,35 @@ T from_double(double value) {
   }
 }
 
-/// Collects whether any value seen was an infinity or a NaN. Integer arithmetic
-/// only, because a floating-point reduction would not be vectorised.
-class FiniteCheck {
+/// How large values are: the bits of max |v_i|. Numbers without a sign are in the order of their
+/// bits, NaN above all of them.
+class Extent {
  public:
   void see(double value) {
-    constexpr uint64_t exponent = 0x7ff0000000000000;
-    constexpr uint64_t lowest_bit = 0x0010000000000000;
     uint64_t bits;
     std::memcpy(&bits, &value, sizeof bits);
-    carry_ |= (bits & exponent) + lowest_bit;  // reaches the sign bit only from all ones
+    constexpr uint64_t magnitude = 0x7fffffffffffffff;
+    see_bits(static_cast<int64_t>(bits & magnitude));
   }
+  void see_bits(int64_t bits) {
+    bits_ = std::max(bits_, bits);
+  }
+  void see(const Extent& other) {
+    see_bits(other.bits_);
+  }
+  /// Whether every value seen is a number.
   bool finite() const {
-    return (carry_ >> 63) == 0;
+    return bits_ < 0x7ff0000000000000;
+  }
+  /// max |v_i|; NaN if one is NaN, 0 if there are none.
+  double largest() const {
+    double value;
+    std::memcpy(&value, &bits_, sizeof value);
+    return value;
   }
 
  private:
-  uint64_t carry_ = 0;
+  int64_t bits_ = 0;
 };
 
 /// Elements until `dst` is at a multiple of 32 bytes, where streaming may start.
@@ -63,34 +76,33 @@ int64_t until_aligned(const T* dst) {
       (block - reinterpret_cast<uintptr_t>(dst) % block) % block / sizeof(T));
 }
 
-/// dst[i] = src[i * stride] for i < n; true if every value is finite. `stream`
+/// dst[i] = src[i * stride] for i < n, and how large they are. `stream`
 /// says that dst is too large for the caches, so that they need not hold it.
 template <class T>
-bool read_run(const T* src, int64_t stride, int64_t n, double* dst, bool stream) {
-  FiniteCheck check;
+Extent read_run(const T* src, int64_t stride, int64_t n, double* dst, bool stream) {
+  Extent extent;
   const auto one_by_one = [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       dst[i] = to_double(src[i * stride]);
-      check.see(dst[i]);
+      extent.see(dst[i]);
     }
   };
-  bool finite = true;
   int64_t done = 0;
 #ifdef MINIMIZE_AVX2
   if (stride == 1 && n >= avx2::kMinimum && avx2::is_available()) {
     if (stream) {
       done = until_aligned(dst);
       one_by_one(0, done);
-      done += avx2::read<true>(src + done, n - done, dst + done, finite);
+      done += avx2::read<true>(src + done, n - done, dst + done, extent);
     } else {
-      done = avx2::read<false>(src, n, dst, finite);
+      done = avx2::read<false>(src, n, dst, extent);
     }
   }
 #else
   (void)stream;
 #endif
   one_by_one(done, n);
-  return finite && check.finite();
+  return extent;
 }
 
 /// dst[i * stride] = src[i] for i < n.

@@ -85,27 +85,32 @@ MINIMIZE_INLINE void write8(const double* src, c10::BFloat16* dst) {
   store16_bytes<kStream>(dst, _mm_packus_epi32(low, high));
 }
 
-/// dst[i] = src[i] for i < the result, which is n rounded down to whole rounds;
-/// finite becomes false where a value is not. To stream, dst must be aligned to
-/// 32 bytes.
-template <bool kStream, class T>
-MINIMIZE_TARGET int64_t read(const T* src, int64_t n, double* dst, bool& finite) {
-  const __m256i exponent = _mm256_set1_epi64x(0x7ff0000000000000);
-  const __m256i lowest_bit = _mm256_set1_epi64x(0x0010000000000000);
-  __m256i carry = _mm256_setzero_si256();
+/// dst[i] = src[i] for i < the result, which is n rounded down to whole rounds; `extent` sees
+/// them. To stream, dst must be aligned to 32 bytes.
+template <bool kStream, class T, class Extent>
+MINIMIZE_TARGET int64_t read(const T* src, int64_t n, double* dst, Extent& extent) {
+  const __m256i magnitude = _mm256_set1_epi64x(0x7fffffffffffffff);
+  __m256i highs[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
   int64_t i = 0;
   for (; i + kStep <= n; i += kStep) {
     for (int64_t k = 0; k < kStep; k += 4) {
       const __m256d values = load4(src + i + k);
-      const __m256i exponents = _mm256_and_si256(_mm256_castpd_si256(values), exponent);
-      carry = _mm256_or_si256(carry, _mm256_add_epi64(exponents, lowest_bit));
+      const __m256i bits = _mm256_and_si256(_mm256_castpd_si256(values), magnitude);
+      __m256i& high = highs[(k / 4) % 2];  // two, as each waits for the one before it
+      high = _mm256_blendv_epi8(high, bits, _mm256_cmpgt_epi64(bits, high));
       store4<kStream>(dst + i + k, values);
     }
   }
   if constexpr (kStream) {
     _mm_sfence();
   }
-  finite &= _mm256_movemask_pd(_mm256_castsi256_pd(carry)) == 0;
+  int64_t lanes[4];
+  for (const __m256i high : highs) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(lanes), high);
+    for (const int64_t lane : lanes) {
+      extent.see_bits(lane);
+    }
+  }
   return i;
 }
 

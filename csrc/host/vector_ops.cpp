@@ -104,6 +104,23 @@ double distance(const double* a, const double* b, int64_t n) {
   return std::sqrt(sum);
 }
 
+std::pair<bool, double> compare_and_measure(
+    const double* x, const double* known, const double* before, int64_t n) {
+  std::atomic<bool> same{true};
+  double sum = 0.0;
+  for (const double part : for_each_chunk(n, [&](int64_t begin, int64_t end) {
+         // While the chunk of x is in the cache.
+         const auto bytes = static_cast<size_t>(end - begin) * sizeof(double);
+         if (x != known && std::memcmp(x + begin, known + begin, bytes) != 0) {
+           same.store(false, std::memory_order_relaxed);
+         }
+         return squares_chunk(x, before, begin, end);
+       })) {
+    sum += part;
+  }
+  return {same.load(), std::sqrt(sum)};
+}
+
 double largest(const double* v, int64_t n) {
   const auto parts =
       for_each_chunk(n, [&](int64_t begin, int64_t end) { return largest_chunk(v, begin, end); });

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <utility>
 
 namespace minimize {
 
@@ -10,6 +11,11 @@ bool same_values(const double* a, const double* b, int64_t n);
 /// The Euclidean distance of two vectors of n. The same bits whatever the number of
 /// threads.
 double distance(const double* a, const double* b, int64_t n);
+
+/// Whether x has the bits of `known`, and its Euclidean distance from `before`, in one pass over
+/// all three.
+std::pair<bool, double> compare_and_measure(
+    const double* x, const double* known, const double* before, int64_t n);
 
 /// max |v_i| of n values without NaN; 0 if there are none.
 double largest(const double* v, int64_t n);

@@ -94,6 +94,14 @@ double distance(py::handle a, py::handle b) {
   return distance(FlatInput(a, size).data(), FlatInput(b, size).data(), size);
 }
 
+std::pair<bool, double> compare_and_measure(py::handle x, py::handle known, py::handle before) {
+  TORCH_CHECK_TYPE(py::isinstance<py::array>(x), "expected a float64 vector.");
+  const auto size = py::reinterpret_borrow<py::array>(x).size();
+  return compare_and_measure(
+      FlatInput(x, size).data(), FlatInput(known, size).data(), FlatInput(before, size).data(),
+      size);
+}
+
 double largest(py::handle v) {
   TORCH_CHECK_TYPE(py::isinstance<py::array>(v), "expected a float64 vector.");
   const auto size = py::reinterpret_borrow<py::array>(v).size();

@@ -68,6 +68,7 @@ class Arrays {
 /// Those of host/vector_ops.h on float64 arrays; TypeError or ValueError for anything else.
 bool same_values(py::handle a, py::handle b);
 double distance(py::handle a, py::handle b);
+std::pair<bool, double> compare_and_measure(py::handle x, py::handle known, py::handle before);
 double largest(py::handle v);
 
 /// A symmetric matrix of shape (n, n), of which the part on and below the diagonal is used; must

@@ -83,24 +83,16 @@ void Clock::show_part() {
   }
 }
 
-py::object Guard::run(py::handle part, py::handle what, py::handle code) {
-  const py::object before = clock_.part();
+py::object Guard::enter(py::handle part, py::handle what) const {
+  py::object before = clock_.part();
   release();
   clock_.begin(part, what);
-  const auto leave = [&] {
-    clock_.begin(before, py::none());
-    hold();
-  };
-  py::object returned;
-  try {
-    returned = code();
-  } catch (py::error_already_set& error) {
-    remember(error.value());
-    leave();
-    throw;
-  }
-  leave();
-  return returned;
+  return before;
+}
+
+void Guard::leave(const py::object& before) const {
+  clock_.begin(before, py::none());
+  hold();
 }
 
 void Guard::check() const {

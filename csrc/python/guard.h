@@ -3,6 +3,7 @@
 #include <torch/csrc/utils/pybind.h>
 
 #include <chrono>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -62,7 +63,23 @@ class Guard {
       : clock_(clock), hold_(std::move(hold)), release_(std::move(release)) {}
 
   /// What code() returns. Its time goes to `part`, and it is counted as `what` if that is not None.
-  py::object run(py::handle part, py::handle what, py::handle code);
+  template <class Code>
+  auto run(py::handle part, py::handle what, const Code& code) -> decltype(code()) {
+    const py::object before = enter(part, what);
+    std::optional<decltype(code())> returned;
+    try {
+      returned.emplace(code());
+    } catch (py::error_already_set& error) {
+      remember(error.value());
+      leave(before);
+      throw;
+    } catch (...) {
+      leave(before);
+      throw;
+    }
+    leave(before);
+    return *std::move(returned);
+  }
 
   void hold() const {
     call(hold_);
@@ -83,7 +100,15 @@ class Guard {
   /// Raises what was remembered.
   void check() const;
 
+  Clock& clock() const {
+    return clock_;
+  }
+
  private:
+  /// The part that the clock was on.
+  py::object enter(py::handle part, py::handle what) const;
+  void leave(const py::object& before) const;
+
   static void call(const py::object& function) {
     if (!function.is_none()) {
       function();

@@ -1,4 +1,5 @@
 #include "python/arrays.h"
+#include "python/closure_call.h"
 #include "python/guard.h"
 #include "python/py_bridge.h"
 #include "python/tensors.h"
@@ -215,6 +216,17 @@ void bind_threads(py::module_& m) {
           "The last holder gives back the user's number.");
 }
 
+void bind_closure_call(py::module_& m) {
+  py::class_<ClosureCall>(m, "ClosureCall", "Runs a closure, and reads what it gave.")
+      .def(
+          py::init<const ArrayBridge&, Guard&, py::object>(), py::arg("bridge"), py::arg("guard"),
+          py::arg("runner"), py::keep_alive<1, 3>())
+      .def(
+          "__call__", &ClosureCall::evaluate,
+          "The loss, the gradient, whether both are finite, whether the loss stands for an "
+          "exception, and max |g_i|, NaN where nobody has looked.");
+}
+
 void bind_guard(py::module_& m) {
   py::class_<Clock>(m, "Clock", "Seconds by part, and counts.")
       .def(
@@ -235,7 +247,11 @@ void bind_guard(py::module_& m) {
           py::init<Clock&, py::object, py::object>(), py::arg("clock"), py::arg("hold"),
           py::arg("release"), py::keep_alive<1, 2>())
       .def(
-          "run", &Guard::run, py::arg("part"), py::arg("what"), py::arg("code"),
+          "run",
+          [](Guard& self, py::handle part, py::handle what, const py::object& code) {
+            return self.run(part, what, [&] { return code(); });
+          },
+          py::arg("part"), py::arg("what"), py::arg("code"),
           "What code() returns; its time goes to `part`, and it is counted as `what`.")
       .def("hold", &Guard::hold, "Sets the solver's threads.")
       .def("release", &Guard::release, "Gives back the user's.")
@@ -277,11 +293,17 @@ PYBIND11_MODULE(_C, m) {
       "distance", py::overload_cast<py::handle, py::handle>(distance), py::arg("a"), py::arg("b"),
       "The Euclidean distance of two float64 vectors.");
   m.def(
+      "compare_and_measure",
+      py::overload_cast<py::handle, py::handle, py::handle>(compare_and_measure), py::arg("x"),
+      py::arg("known"), py::arg("before"),
+      "Whether x has the bits of `known`, and its Euclidean distance from `before`.");
+  m.def(
       "largest", py::overload_cast<py::handle>(largest), py::arg("v"),
       "max |v_i|; 0 if v is empty.");
   bind_inverse(m);
   bind_pairs(m);
   bind_threads(m);
   bind_guard(m);
+  bind_closure_call(m);
   m.def("build_info", build_info, "What this extension was built with, and for.");
 }

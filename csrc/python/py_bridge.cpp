@@ -67,12 +67,13 @@ typename Vectors::Vector PyBridge<Vectors>::fill(FlatPass&& pass) const {
 }
 
 template <class Vectors>
-std::pair<typename Vectors::Vector, bool> PyBridge<Vectors>::gather(FlatPass&& pass) const {
+std::pair<typename Vectors::Vector, FlatPass::Gathered> PyBridge<Vectors>::gather(
+    FlatPass&& pass) const {
   auto vector = vectors.make();
   double* const out = Vectors::writable(vector);
   const Unlocked unlocked(*bridge);
-  const bool finite = pass.gather(out, vectors.memory());
-  return {std::move(vector), finite};
+  const auto gathered = pass.gather(out, vectors.memory());
+  return {std::move(vector), gathered};
 }
 
 template <class Vectors>
@@ -100,8 +101,8 @@ std::tuple<double, typename Vectors::Vector, bool, double> PyBridge<Vectors>::ev
     const Unlocked unlocked(*bridge);
     value = loss.item().toDouble();
   }
-  auto [gradient, finite] = gather(std::move(pass));
-  return {is_carried ? pass.carried() : value, std::move(gradient), finite, pass.waited()};
+  auto [gradient, gathered] = gather(std::move(pass));
+  return {is_carried ? pass.carried() : value, std::move(gradient), gathered.finite, pass.waited()};
 }
 
 template <class Vectors>

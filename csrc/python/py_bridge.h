@@ -40,6 +40,11 @@ class PyBridge {
     return fill(bridge->reading(to_tensors(tensors, true)));
   }
   std::pair<Vector, bool> gradient() const {
+    auto [vector, gathered] = gather(bridge->reading_grads());
+    return {std::move(vector), gathered.finite};
+  }
+  /// The same, and max |g_i| where it is finite and no device keeps that to itself.
+  std::pair<Vector, FlatPass::Gathered> measured_gradient() const {
     return gather(bridge->reading_grads());
   }
   void load_params(py::handle x) const {
@@ -64,7 +69,7 @@ class PyBridge {
 
  private:
   Vector fill(FlatPass&& pass) const;
-  std::pair<Vector, bool> gather(FlatPass&& pass) const;
+  std::pair<Vector, FlatPass::Gathered> gather(FlatPass&& pass) const;
   void scatter(py::handle x, FlatPass (ParameterBridge::*writing)() const) const;
 };
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -56,6 +56,9 @@ class Space(Protocol[V]):
     def distance(self, a: V, b: V) -> float:
         """Their Euclidean distance."""
 
+    def compare_and_measure(self, x: V, known: V, before: V) -> tuple[bool, float]:
+        """Whether x has the bits of ``known``, and its distance from ``before``, in one pass."""
+
     def largest(self, v: V) -> float:
         """max |v_i| of a vector without NaN; 0 if it is empty."""
 
@@ -80,8 +83,26 @@ class Space(Protocol[V]):
     def joined(self, first: V, second: V) -> V:
         """Two vectors as one."""
 
+    def zeros_like(self, v: V) -> V:
+        """A vector of zeros."""
+
+    def ratio(self, a: Any, b: Any) -> Any:
+        """a / b of two scalars, a scalar; of no meaning where b is 0."""
+
+    def moved(self, x: V, step: Any, p: V) -> V:
+        """x + step p, a new vector, where the step is a scalar."""
+
+    def add(self, x: V, step: float, p: V) -> None:
+        """x += step p, in place."""
+
+    def turn(self, p: V, share: float, g: V) -> None:
+        """p = share p - g, in place."""
+
     def read_at_once(self, loss: Tensor, gradient: V, scalars: V) -> list[float]:
         """The loss, whether the gradient is finite, and scalars; a device is waited for once."""
+
+    def read_product(self, product: V, measure: Callable[[V], V] | None) -> list[float]:
+        """Whether it is finite, and scalars of it; a device is waited for once."""
 
 
 class ArraySpace:
@@ -91,6 +112,7 @@ class ArraySpace:
     as_vector = staticmethod(vectors.as_vector)
     same = staticmethod(vectors.same_values)
     distance = staticmethod(vectors.distance)
+    compare_and_measure = staticmethod(vectors.compare_and_measure)
     largest = staticmethod(vectors.largest)
 
     def size(self, v: Array) -> int:
@@ -114,6 +136,8 @@ class ArraySpace:
     def norm(self, v: Array, order: float = 2.0) -> float:
         if math.isinf(order):
             return self.largest(v) if order > 0 else float(np.abs(v).min())
+        if order == 1.0:
+            return float(np.abs(v).sum())
         return float(np.sum(np.abs(v) ** order) ** (1.0 / order))
 
     def stepped(self, x: Array, step: float, p: Array) -> Array:
@@ -131,8 +155,28 @@ class ArraySpace:
     def joined(self, first: Array, second: Array) -> Array:
         return np.concatenate([first, second])
 
+    def zeros_like(self, v: Array) -> Array:
+        return np.zeros_like(v)
+
+    def ratio(self, a: float, b: float) -> float:
+        return a / b if b else 0.0
+
+    def moved(self, x: Array, step: float, p: Array) -> Array:
+        return x + step * p
+
+    def add(self, x: Array, step: float, p: Array) -> None:
+        x += step * p
+
+    def turn(self, p: Array, share: float, g: Array) -> None:
+        p *= share
+        p -= g
+
     def read_at_once(self, loss: Tensor, gradient: Array, scalars: Array) -> list[float]:
         return [float(loss), float(np.isfinite(gradient).all()), *scalars.tolist()]
+
+    def read_product(self, product: Array, measure: Callable[[Array], Array] | None) -> list[float]:
+        finite = float(np.isfinite(product).all())
+        return [finite, *(measure(product).tolist() if measure is not None and finite else [])]
 
 
 class TensorSpace:
@@ -168,6 +212,9 @@ class TensorSpace:
     def distance(self, a: Tensor, b: Tensor) -> float:
         return float(torch.dist(a, b))
 
+    def compare_and_measure(self, x: Tensor, known: Tensor, before: Tensor) -> tuple[bool, float]:
+        return self.same(x, known), self.distance(x, before)
+
     def largest(self, v: Tensor) -> float:
         return float(torch.linalg.vector_norm(v, torch.inf)) if v.numel() else 0.0
 
@@ -196,10 +243,33 @@ class TensorSpace:
     def joined(self, first: Tensor, second: Tensor) -> Tensor:
         return torch.cat([first, second])
 
+    def zeros_like(self, v: Tensor) -> Tensor:
+        return torch.zeros_like(v)
+
+    def ratio(self, a: Tensor, b: Tensor) -> Tensor:
+        return a / b
+
+    def moved(self, x: Tensor, step: Tensor, p: Tensor) -> Tensor:
+        return torch.addcmul(x, p, step)
+
+    def add(self, x: Tensor, step: float, p: Tensor) -> None:
+        x.add_(p, alpha=step)
+
+    def turn(self, p: Tensor, share: float, g: Tensor) -> None:
+        p.mul_(share).sub_(g)
+
     def read_at_once(self, loss: Tensor, gradient: Tensor, scalars: Tensor) -> list[float]:
         loss = loss.detach().to(self.device, torch.float64).reshape(1)
         finite = gradient.isfinite().all().double().reshape(1)
         read: list[float] = torch.cat([loss, finite, scalars]).tolist()
+        return read
+
+    def read_product(
+        self, product: Tensor, measure: Callable[[Tensor], Tensor] | None
+    ) -> list[float]:
+        finite = product.isfinite().all().double().reshape(1)
+        found = finite if measure is None else torch.cat([finite, measure(product)])
+        read: list[float] = found.tolist()
         return read
 
 

@@ -19,8 +19,10 @@ from .python_checks import check_vectors
 __all__ = [
     "as_vector",
     "clip",
+    "compare_and_measure",
     "distance",
     "largest",
+    "python_compare_and_measure",
     "python_distance",
     "python_largest",
     "python_same_values",
@@ -32,6 +34,8 @@ _FLOAT64 = np.dtype(np.float64)
 
 def as_vector(x: Any) -> Array:
     """x as a float64 vector; solvers of the user's own may pass lists."""
+    if type(x) is np.ndarray and x.dtype is _FLOAT64 and x.ndim == 1:
+        return x
     if isinstance(x, np.ndarray) and x.ndim == 1 and x.dtype == _FLOAT64:
         return x
     return np.asarray(x, dtype=np.float64).reshape(-1)
@@ -67,6 +71,11 @@ def python_distance(a: Array, b: Array) -> float:
     return float(np.linalg.norm(a - b))
 
 
+def python_compare_and_measure(x: Array, known: Array, before: Array) -> tuple[bool, float]:
+    """Whether x has the bits of ``known``, and its Euclidean distance from ``before``."""
+    return python_same_values(x, known), python_distance(x, before)
+
+
 def python_largest(v: Array) -> float:
     """max |v_i| without a temporary of v's size; 0 for an empty one."""
     return max(float(v.max()), -float(v.min())) if v.size else 0.0
@@ -79,6 +88,11 @@ same_values: Callable[[Vector, Vector], bool] = (
 
 distance: Callable[[Vector, Vector], float] = python_distance if native is None else native.distance
 """The Euclidean distance of two float64 vectors."""
+
+compare_and_measure: Callable[[Vector, Vector, Vector], tuple[bool, float]] = (
+    python_compare_and_measure if native is None else native.compare_and_measure
+)
+"""Whether x has the bits of ``known``, and its Euclidean distance from ``before``, in one pass."""
 
 largest: Callable[[Vector], float] = python_largest if native is None else native.largest
 """max |v_i| of a vector without NaN; 0 if it is empty."""

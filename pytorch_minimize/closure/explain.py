@@ -1,4 +1,4 @@
-"""What torch says where it cannot differentiate twice, and what can be done about it."""
+"""What torch says where it cannot differentiate twice, or batch, and what can be done about it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,12 @@ import contextlib
 import re
 from collections.abc import Iterator
 
-__all__ = ["ONCE", "explained", "no_double_backward"]
+import torch
+
+__all__ = ["ONCE", "OUT_OF_MEANS", "explained", "no_double_backward"]
+
+OUT_OF_MEANS = (MemoryError, torch.OutOfMemoryError, torch.AcceleratorError)
+"""No operator is to blame for these: memory is at its end, or a device is lost."""
 
 _MESSAGES = (
     re.compile(r"derivative for '?([\w:]+)'? is not implemented"),

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ..bridge.layout import reals
 from ..typing import Array
 from ..wording import listed, shown
+from .explain import OUT_OF_MEANS
 
 __all__ = ["VectorizedLoss", "stack_parameters", "vectorize"]
 
@@ -79,7 +80,7 @@ def vectorize(
         _check_shapes(tensors, [p.shape for p in chosen.values()])
         try:
             losses = at_many(*tensors)
-        except torch.OutOfMemoryError:
+        except OUT_OF_MEANS:
             raise
         except RuntimeError as error:
             if not tensors[0].shape[0] or not _works(at_one, [t[0] for t in tensors]):
@@ -95,6 +96,8 @@ def _works(at_one: Callable[..., Tensor], tensors: list[Tensor]) -> bool:
     """Whether one point alone can be evaluated, so that it was the batch that could not."""
     try:
         at_one(*tensors)
+    except OUT_OF_MEANS:
+        raise
     except Exception:
         return False
     return True

@@ -71,8 +71,9 @@ class ClosureRunner:
             Solvers that sample a great many points set it to False.
 
     Attributes:
-        recovered: how many losses of NaN that are still to be counted stand for an exception.
-        recovered_from: the last of these, in words.
+        recovered: whether the loss of the last run stands for an exception.
+        recovered_why: the last of these, in words.
+        reaches: whether the loss was seen to depend on the parameters.
     """
 
     closure: UserClosure
@@ -80,13 +81,13 @@ class ClosureRunner:
     recover: tuple[type[Exception], ...] = ()
     fixed: FixedGradients | None = None
     records_graph: bool = True
-    recovered: int = 0
-    recovered_from: str = ""
-    loss_like: Tensor = field(default_factory=lambda: torch.empty((), dtype=torch.float64))
+    recovered: bool = False
+    recovered_why: str = ""
+    reaches: bool = False
+    loss_like: Tensor = torch.empty((), dtype=torch.float64)  # noqa: RUF009 (of whose kind it is)
     _listener: Callable[[], None] | None = None
     _differentiates: bool | None = None
     _had_grads: bool = field(init=False)  # before the first run
-    _reaches: bool = False  # whether the loss was seen to depend on the parameters
 
     def __post_init__(self) -> None:
         self._had_grads = self.bridge.has_grads()
@@ -127,12 +128,15 @@ class ClosureRunner:
         """The loss, and the gradient in the parameters' ``.grad``."""
         self._start()
         with _recording():
-            loss = self._called()
-            value = self._checked(loss)
-            if self.bridge.has_grads():
-                self._reach()
-                return value
-            return self._differentiated(loss, value, lambda: loss.backward())
+            return self.settle(self._called())
+
+    def settle(self, returned: Any) -> Loss:
+        """The loss that the closure returned, with its gradient in ``.grad`` now if it was not."""
+        value = self._checked(returned)
+        if self.bridge.has_grads():
+            self._reach()
+            return value
+        return self._differentiated(returned, value, lambda: returned.backward())
 
     def _differentiated(self, loss: Any, value: Loss, backward: Callable[[], None]) -> Loss:
         """The loss, of which ``backward`` fills the gradients; a float where it fills none.
@@ -149,9 +153,9 @@ class ClosureRunner:
             if isinstance(error, RuntimeError) and SPENT in str(error):
                 return self._excused(value, no_graph(loss, had_grads=self._had_grads), error)
             if isinstance(error, self.recover):
-                return self._recovered(error)
+                return self.recover_from(error)
             raise
-        if self._reaches:
+        if self.reaches:
             return value
         if self.bridge.has_grads():
             self._reach()
@@ -209,25 +213,26 @@ class ClosureRunner:
         try:
             return self.closure()
         except self.recover as error:
-            return self._recovered(error)
+            return self.recover_from(error)
 
-    def _recovered(self, error: Exception) -> float:
-        self.recovered = 1
-        self.recovered_from = f"{type(error).__name__}: {error}"  # no more, since it holds frames
+    def recover_from(self, error: Exception) -> float:
+        """NaN, in the place of an exception that stands for that."""
+        self.recovered = True
+        self.recovered_why = f"{type(error).__name__}: {error}"  # no more, since it holds frames
         self.clear_grads()  # what there is belongs to a part of the loss
         return math.nan
 
     def _reach(self) -> None:
         """The loss depends on the parameters."""
-        if self._reaches or self.recovered:
+        if self.reaches or self.recovered:
             return
-        self._reaches = True
+        self.reaches = True
         if self._listener is not None:
             self._listener()
 
     def _start(self) -> None:
         """Nothing of an earlier run leaks into this one."""
-        self.recovered = 0
+        self.recovered = False
         self.clear_grads()
         # Under autocast torch keeps casts of the parameters, which were written to meanwhile.
         torch.clear_autocast_cache()

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Generic
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..bridge.interface import Bridge
+from ..bridge.interface import Bridge, V
 from ..bridge.layout import coarsest_eps
 from ..closure.autograd_graph import nodes_below
 from ..closure.backward_calls import Backward
-from ..closure.explain import ONCE, explained, no_double_backward
+from ..closure.explain import ONCE, OUT_OF_MEANS, explained, no_double_backward
 from ..typing import Array
 from .operator import HessianOperator, make_hessian_operator
 
@@ -24,38 +24,61 @@ RowSource = Callable[[int, int], Array]
 """(begin, end) -> those rows of a matrix of vectors, shape (end - begin, n)."""
 
 
-class DoubleBackward:
+class DoubleBackward(Generic[V]):
     """Builds Hessian operators over one bridge and takes products of them.
 
     Args:
         bridge: of the parameters.
         block_bytes: about how much memory the products of one block may allocate.
+        waits: to read a scalar is to wait for a device; then nothing is read of a product.
     """
 
-    def __init__(self, bridge: Bridge, block_bytes: int) -> None:
+    def __init__(self, bridge: Bridge[V], block_bytes: int, *, waits: bool = False) -> None:
         self._bridge = bridge
         self._block_bytes = block_bytes
+        self._waits = waits
         self._checked = False
         self._one_at_a_time = False
 
-    def operator(self) -> HessianOperator:
+    def operator(self) -> HessianOperator[V]:
         """A new one, of the zero function."""
         return make_hessian_operator(self._bridge)
 
-    def add(self, operator: HessianOperator, call: Backward, *, fill_grads: bool = False) -> None:
+    def add(
+        self, operator: HessianOperator[V], call: Backward, *, fill_grads: bool = False
+    ) -> None:
         """Add what ``call`` would have differentiated."""
         if not self._checked:
             _check_twice_differentiable(call.roots)
         with explained():
             operator.add(call.roots, call.seeds, call.inputs, fill_grads)
 
-    def product(self, operator: HessianOperator, v: Array) -> tuple[Array, bool]:
-        """H v, and whether it is finite."""
+    def product(self, operator: HessianOperator[V], v: V) -> tuple[V, bool]:
+        """H v, and whether it is finite; True where that is not read."""
         self._checked = True
         with explained():
-            return operator.product(v)
+            return (self._unread(operator, v), True) if self._waits else operator.product(v)
 
-    def add_products(self, operator: HessianOperator, rows: RowSource, out: Array) -> bool:
+    def zeros(self) -> V:
+        """A product with the zero function's Hessian."""
+        return self._bridge.flatten([None] * len(self._bridge.params))
+
+    def _unread(self, operator: HessianOperator[V], v: Any) -> V:
+        """H v as the operator computes it, but for the flag that it waits for."""
+        if not operator.gradients:
+            return self.zeros()
+        products = torch.autograd.grad(
+            operator.gradients,
+            self._bridge.params,
+            [stack[0] for stack in operator.unpack_rows(v[None])],
+            retain_graph=True,
+            allow_unused=True,
+        )
+        return self._bridge.flatten(products)
+
+    def add_products(
+        self: DoubleBackward[Array], operator: HessianOperator, rows: RowSource, out: Array
+    ) -> bool:
         """``out[i] += H rows[i]``, in blocks of bounded memory; whether all is finite."""
         count = len(out)
         step = max(1, min(count, self._block_bytes // operator.product_bytes))
@@ -67,12 +90,16 @@ class DoubleBackward:
             finite = finite and block_is_finite
         return finite
 
-    def _products(self, operator: HessianOperator, v: Array) -> tuple[Array, bool]:
+    def _products(
+        self: DoubleBackward[Array], operator: HessianOperator, v: Array
+    ) -> tuple[Array, bool]:
         if not operator.gradients:
             return np.zeros_like(v), True
         if len(v) > 1 and not self._one_at_a_time:
             try:
                 return self._batched(operator, v)
+            except OUT_OF_MEANS:
+                raise
             except Exception as error:
                 cause = str(error).split(". ")[0]
         results = [self.product(operator, row) for row in v]
@@ -87,7 +114,9 @@ class DoubleBackward:
             )
         return np.stack([row for row, _ in results]), all(finite for _, finite in results)
 
-    def _batched(self, operator: HessianOperator, v: Array) -> tuple[Array, bool]:
+    def _batched(
+        self: DoubleBackward[Array], operator: HessianOperator, v: Array
+    ) -> tuple[Array, bool]:
         params, gradients = self._bridge.params, operator.gradients
 
         # torch.func.vmap, since the older one behind is_grads_batched lacks more operators.

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..bridge.interface import Bridge
+from ..closure.explain import OUT_OF_MEANS
 from ..typing import Array
 from .double_backward import identity_rows
 
@@ -53,6 +54,8 @@ class JacobianTaker:
             try:
                 self._batched(output, jacobian)
                 return jacobian
+            except OUT_OF_MEANS:
+                raise
             except Exception as error:
                 cause = f"{type(error).__name__}: {error}"
         self._row_by_row(output, jacobian, keep_graph)

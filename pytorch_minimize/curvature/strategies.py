@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Generic, Protocol
 
 import numpy as np
 from torch import Tensor
 
+from ..bridge.interface import Bridge, V
 from ..closure.backward_calls import Backward, backward_elsewhere
 from ..closure.runner import ClosureRunner
 from ..record.profile import Profile
@@ -20,7 +21,7 @@ from .operator import HessianOperator
 __all__ = ["Curvature", "GraphCurvature", "ReplayCurvature", "make_curvature"]
 
 
-class Curvature(Protocol):
+class Curvature(Protocol[V]):
     """Hessian products of a closure's loss at the parameters' current values.
 
     Attributes:
@@ -33,29 +34,33 @@ class Curvature(Protocol):
     def evaluate(self) -> Loss:
         """Run the closure: the loss, and the gradient in ``.grad``."""
 
-    def product(self, v: Array) -> tuple[Array, bool]:
-        """H v, shape (n,), a fresh array; and whether all of it is finite."""
+    def product(self, v: V) -> tuple[V, bool]:
+        """H v, shape (n,), a fresh vector; and whether all of it is finite, True where to read
+        that would be to wait for a device."""
 
     def products(self, rows: RowSource, count: int) -> tuple[Array, bool]:
-        """The products with ``count`` rows, shape (count, n); and whether all are finite."""
+        """The products with ``count`` rows, shape (count, n); and whether all are finite. Of
+        arrays only."""
 
     def drop(self) -> None:
         """The parameters change, or the run is over: let go of what belongs to this point."""
 
 
-class _ClosureCurvature:
+class _ClosureCurvature(Generic[V]):
     """What both strategies share.
 
     Args:
         runner: runs the closure.
         profile: runs of the closure are charged to ``closure``, the rest to ``curvature``.
-        block_bytes: about how much memory several products at once may allocate.
+        double_backward: of vectors of the kind that products are to be.
     """
 
-    def __init__(self, runner: ClosureRunner, profile: Profile, block_bytes: int) -> None:
+    def __init__(
+        self, runner: ClosureRunner, profile: Profile, double_backward: DoubleBackward[V]
+    ) -> None:
         self._runner = runner
         self._profile = profile
-        self._double_backward = DoubleBackward(runner.bridge, block_bytes)
+        self._double_backward: Any = double_backward
         self.value: Loss | None = None
         self._is_verified = False  # that captured calls make up the gradient; once a run
 
@@ -74,7 +79,7 @@ class _ClosureCurvature:
         return value
 
 
-class GraphCurvature(_ClosureCurvature):
+class GraphCurvature(_ClosureCurvature[V]):
     """Keeps the graph of the gradient; a product is one pass through it.
 
     The graph is built when the first product at a point is asked for, from the ``backward()``
@@ -82,14 +87,15 @@ class GraphCurvature(_ClosureCurvature):
     """
 
     _calls: list[Backward] | None = None
-    _operator: HessianOperator | None = None
+    _operator: HessianOperator[V] | None = None
 
     def evaluate(self) -> Loss:
         value, self._calls = self._runner.value_and_backwards()
         return value
 
-    def product(self, v: Array) -> tuple[Array, bool]:
-        return self._double_backward.product(self._built(), v)
+    def product(self, v: V) -> tuple[V, bool]:
+        found: tuple[V, bool] = self._double_backward.product(self._built(), v)
+        return found
 
     def products(self, rows: RowSource, count: int) -> tuple[Array, bool]:
         out = np.zeros((count, self._runner.bridge.numel))
@@ -98,7 +104,7 @@ class GraphCurvature(_ClosureCurvature):
     def drop(self) -> None:
         self._calls = self._operator = self.value = None
 
-    def _built(self) -> HessianOperator:
+    def _built(self) -> HessianOperator[V]:
         if self._operator is None:
             self._profile.count("graph")
             operator = self._double_backward.operator()
@@ -111,7 +117,7 @@ class GraphCurvature(_ClosureCurvature):
             self._calls, self._operator = None, operator
         return self._operator
 
-    def _rebuild(self, operator: HessianOperator, call: Backward) -> None:
+    def _rebuild(self, operator: HessianOperator[V], call: Backward) -> None:
         backward_elsewhere(call, self._runner.bridge.params)
         self._double_backward.add(operator, call, fill_grads=True)
 
@@ -125,7 +131,7 @@ class GraphCurvature(_ClosureCurvature):
         self._is_verified = True
 
 
-class ReplayCurvature(_ClosureCurvature):
+class ReplayCurvature(_ClosureCurvature[V]):
     """Runs the closure for each product, and keeps no graph.
 
     Each ``backward()`` call is differentiated twice when it is made and its graph freed, so that
@@ -139,14 +145,13 @@ class ReplayCurvature(_ClosureCurvature):
         self._has_gradient = True
         return value
 
-    def product(self, v: Array) -> tuple[Array, bool]:
-        total = np.zeros(self._runner.bridge.numel)
-        finite = True
+    def product(self, v: V) -> tuple[V, bool]:
+        total, finite = self._double_backward.zeros(), True
 
-        def take(operator: HessianOperator) -> None:
-            nonlocal finite
+        def take(operator: HessianOperator[V]) -> None:
+            nonlocal total, finite
             part, part_is_finite = self._double_backward.product(operator, v)
-            np.add(total, part, out=total)
+            total += part  # in place
             finite = finite and part_is_finite
 
         return total, self._for_each_backward(take) and finite
@@ -155,7 +160,7 @@ class ReplayCurvature(_ClosureCurvature):
         out = np.zeros((count, self._runner.bridge.numel))
         finite = True
 
-        def take(operator: HessianOperator) -> None:
+        def take(operator: HessianOperator[V]) -> None:
             nonlocal finite
             finite = self._double_backward.add_products(operator, rows, out) and finite
 
@@ -164,7 +169,7 @@ class ReplayCurvature(_ClosureCurvature):
     def drop(self) -> None:
         self._has_gradient, self.value = False, None
 
-    def _for_each_backward(self, take: Callable[[HessianOperator], None]) -> bool:
+    def _for_each_backward(self, take: Callable[[HessianOperator[V]], None]) -> bool:
         """Run the closure; whether it came to its end, with a loss that has a gradient."""
         bridge = self._runner.bridge
         verify = self._has_gradient and not self._is_verified
@@ -210,11 +215,25 @@ def _may_have_gradient(loss: Loss) -> bool:
 
 
 def make_curvature(
-    strategy: Strategy, runner: ClosureRunner, profile: Profile, block_bytes: int
-) -> Curvature:
-    """The strategy of that name."""
-    kinds: dict[Strategy, type[GraphCurvature | ReplayCurvature]] = {
+    strategy: Strategy,
+    runner: ClosureRunner,
+    profile: Profile,
+    block_bytes: int,
+    bridge: Bridge[Any] | None = None,
+    *,
+    waits: bool = False,
+) -> Curvature[Any]:
+    """The strategy of that name.
+
+    Args:
+        runner, profile: see :class:`GraphCurvature`.
+        block_bytes: about how much memory several products at once may allocate.
+        bridge: of the vectors; None for arrays, by the runner's.
+        waits: to read a scalar of them is to wait for a device.
+    """
+    kinds: dict[Strategy, type[GraphCurvature[Any] | ReplayCurvature[Any]]] = {
         "graph": GraphCurvature,
         "replay": ReplayCurvature,
     }
-    return kinds[strategy](runner, profile, block_bytes)
+    bridge = runner.bridge if bridge is None else bridge
+    return kinds[strategy](runner, profile, DoubleBackward(bridge, block_bytes, waits=waits))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Generic
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, TypeVar
 
 from typing_extensions import NamedTuple
 
@@ -15,19 +15,23 @@ from .evaluator import Evaluation, Evaluator
 
 __all__ = ["Curved", "CurvedEvaluator"]
 
+R = TypeVar("R")
 
-class Curved(NamedTuple, Generic[V]):
+
+class Curved(NamedTuple, Generic[R, V]):
     """What came of a request for curvature.
 
     Attributes:
         result: the product or the Hessian; None where it, or the loss there, is not finite.
         finite: whether it is, as far as it was computed.
         here: what the closure gave at that point, if that is known.
+        scalars: what was measured of it, where that came over with the flag.
     """
 
-    result: Array | None
+    result: R | None
     finite: bool
     here: Evaluation[V] | None
+    scalars: Sequence[float] = ()
 
 
 class CurvedEvaluator(Evaluator[V]):
@@ -42,16 +46,31 @@ class CurvedEvaluator(Evaluator[V]):
         keywords: see :class:`Evaluator`.
     """
 
-    def __init__(self, *args: Any, curvature: Curvature, **keywords: Any) -> None:
+    def __init__(self, *args: Any, curvature: Curvature[V], **keywords: Any) -> None:
         super().__init__(*args, **keywords)
         self.curvature = curvature
         self._is_early = False
+        self.when_leaving(self._drop)
 
-    def product(self, x: V, v: Array) -> Curved[V]:
-        """H(x) v, shape (n,), a fresh vector."""
-        return self._curve(x, lambda: self.curvature.product(v))
+    def product(self, x: V, v: V, measure: Callable[[V], V] | None = None) -> Curved[V, V]:
+        """H(x) v, shape (n,), a fresh vector.
 
-    def hessian(self, x: V) -> Curved[V]:
+        Args:
+            measure: product -> scalars as a vector; called where to read a scalar is to wait for
+                a device, so that they come over with whether the product is finite.
+        """
+        if not self.space.waits:
+            return self._curve(x, lambda: self.curvature.product(v))
+        scalars: list[float] = []
+
+        def read() -> tuple[V, bool]:
+            product, finite = self.curvature.product(v)
+            is_finite, *scalars[:] = self.space.read_product(product, measure)
+            return product, finite and bool(is_finite)
+
+        return self._curve(x, read)._replace(scalars=scalars)
+
+    def hessian(self, x: V) -> Curved[Array, V]:
         """H(x), shape (n, n), symmetric, a fresh array."""
         n = self.bridge.numel
 
@@ -61,7 +80,7 @@ class CurvedEvaluator(Evaluator[V]):
 
         return self._curve(x, rows)
 
-    def _curve(self, x: V, compute: Callable[[], tuple[Array, bool]]) -> Curved[V]:
+    def _curve(self, x: V, compute: Callable[[], tuple[R, bool]]) -> Curved[R, V]:
         if not self._same(x, self.x):
             self.load(x)
         if self.here is not None and not self.here.finite:
@@ -90,10 +109,12 @@ class CurvedEvaluator(Evaluator[V]):
             self.profile.count("reload", -1)
         return super().evaluate(x, permit, measure)
 
+    def _closure_call(self) -> None:
+        """None: the closure is run for its graph, too."""
+
     def _run(self) -> Loss:
         return self.curvature.evaluate() if self.has_gradient else super()._run()
 
-    def _leave(self) -> None:
-        super()._leave()
+    def _drop(self) -> None:
         self.curvature.drop()
         self._is_early = False

@@ -6,7 +6,7 @@ import contextlib
 import math
 from collections.abc import Callable, Iterator, Sequence
 from time import perf_counter
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from torch import Tensor
 from typing_extensions import NamedTuple  # typing's is not generic before Python 3.11
@@ -17,11 +17,36 @@ from ..closure.loss import read_loss
 from ..closure.runner import ClosureRunner
 from ..record.profile import Profile
 from ..typing import Loss
+from .closure_call import ClosureCall, make_closure_call
 from .guard import Guard
 
-__all__ = ["Evaluation", "Evaluator"]
+__all__ = ["Evaluation", "Evaluator", "Source"]
 
 R = TypeVar("R")
+V_co = TypeVar("V_co", covariant=True)
+
+_NOTHING = contextlib.nullcontext()
+
+
+class Source(Protocol[V_co]):
+    """Stands in for the runner of the closure, where that runs in many processes."""
+
+    recovered: bool
+
+    @property
+    def recover(self) -> tuple[type[Exception], ...]: ...
+
+    @property
+    def recovered_why(self) -> str: ...
+
+    def value(self) -> float: ...
+
+    def value_and_gradient(self) -> float: ...
+
+    def gradient(self) -> tuple[V_co, bool]:
+        """That of the last evaluation, as :meth:`Bridge.gradient` gives it."""
+
+    def clear_grads(self) -> None: ...
 
 
 class Evaluation(NamedTuple, Generic[V]):
@@ -33,6 +58,7 @@ class Evaluation(NamedTuple, Generic[V]):
         gradient: of the loss; None where none was computed, or it is no longer kept.
         finite: whether the loss and the gradient are.
         recovered: whether the loss stands for an exception that the closure may raise.
+        largest: max |g_i| where the gradient is finite; NaN where nobody has looked.
         scalars: what was measured of the gradient, where it came over with the loss.
     """
 
@@ -41,6 +67,7 @@ class Evaluation(NamedTuple, Generic[V]):
     gradient: V | None
     finite: bool
     recovered: bool = False
+    largest: float = math.nan
     scalars: Sequence[float] = ()
 
 
@@ -61,6 +88,8 @@ class Evaluator(Generic[V]):
             for a while.
         keeps_points: who asks for an evaluation never writes into that x again. It is then kept
             as it is, and not copied.
+        source: of gradients and what the runner gives, where the closure runs in many processes;
+            the gradients of the bridge are this one's alone.
 
     Attributes (for reading):
         x: the point that the parameters hold. Note [points stay].
@@ -79,14 +108,18 @@ class Evaluator(Generic[V]):
         *,
         gradient: bool,
         keeps_points: bool = False,
+        source: Source[V] | None = None,
     ) -> None:
         self.bridge, self.space, self.guard, self.profile = bridge, space, guard, profile
         self.has_gradient = gradient
         self.evaluations = 0
-        self._runner = runner
+        self._runner: Source[V] | ClosureRunner = runner if source is None else source
+        self._gradients = bridge if source is None else source
+        self._is_shared = source is not None
         self.keeps_points = keeps_points
         self._listeners: list[Callable[[], None]] = []
         self._same = space.same
+        self._call = self._closure_call()
         self.x = bridge.flatten_params()
         self.here: Evaluation[V] | None = None
 
@@ -98,12 +131,12 @@ class Evaluator(Generic[V]):
     @property
     def recovered(self) -> bool:
         """Whether the last run of the closure raised one of them."""
-        return bool(self._runner.recovered)
+        return self._runner.recovered
 
     @property
-    def recovered_from(self) -> str:
+    def recovered_why(self) -> str:
         """The last of them, in words."""
-        return self._runner.recovered_from
+        return self._runner.recovered_why
 
     def evaluate(
         self,
@@ -129,6 +162,13 @@ class Evaluator(Generic[V]):
         if not is_here:
             self._move(x if self.keeps_points else self.space.copy(x))
         self.evaluations += 1
+        if self._call is not None and self.has_gradient:
+            try:
+                self.here = found = Evaluation(self.x, *self._call())
+            except BaseException as error:
+                self.guard.remember(error)
+                raise
+            return found
         loss: Loss = self.guard.run("closure", "closure", self._run)
         if measure is not None and self.space.waits and not isinstance(loss, float):
             self.here = found = self._read_at_once(loss, measure)
@@ -176,7 +216,8 @@ class Evaluator(Generic[V]):
         # By value: what is written through ``p.data`` leaves no trace in a version counter.
         values = self.bridge.flatten_params()
         try:
-            return use(*given)
+            with self._showing_gradient() if self._is_shared else _NOTHING:
+                return use(*given)
         finally:
             touched = not self._same(values, self.bridge.flatten_params())
             if touched and not moved:
@@ -206,12 +247,19 @@ class Evaluator(Generic[V]):
         self._leave()
         self._listeners.clear()
         self.guard.forget()
+        self._call = None
+
+    def _closure_call(self) -> ClosureCall | None:
+        if not isinstance(self._runner, ClosureRunner):  # of many processes
+            return None
+        return make_closure_call(self._runner, self.bridge, self.guard)
 
     def _run(self) -> Loss:
         return self._runner.value_and_gradient() if self.has_gradient else self._runner.value()
 
     def _move(self, x: V) -> None:
-        self._leave()
+        for listener in self._listeners:
+            listener()
         self.here = None
         self.x = x
         self.bridge.load_params(x)
@@ -232,7 +280,7 @@ class Evaluator(Generic[V]):
             if not self.has_gradient:
                 value, finite = read_loss(loss), True
             elif isinstance(loss, float):
-                value, (gradient, finite) = loss, self.bridge.gradient()
+                value, (gradient, finite) = loss, self._gradients.gradient()
             else:
                 value, gradient, finite, waited = self.bridge.evaluation(loss)
                 self.profile.attribute("closure", waited)
@@ -256,10 +304,27 @@ class Evaluator(Generic[V]):
             self.guard.remember(error)
             raise
         finite = bool(is_finite) and math.isfinite(value)
-        return Evaluation(self.x, value, gradient, finite, self.recovered, scalars)
+        return Evaluation(self.x, value, gradient, finite, self.recovered, scalars=scalars)
+
+    @contextlib.contextmanager
+    def _showing_gradient(self) -> Iterator[None]:
+        """Inside the block ``.grad`` is of the whole loss, if that is known where we are."""
+        params = self.bridge.params
+        own = [param.grad for param in params]
+        for param in params:
+            param.grad = None
+        if self.here is not None and self.here.gradient is not None:
+            self.bridge.load_grads(self.here.gradient)
+        try:
+            yield
+        finally:
+            for param, grad in zip(params, own, strict=True):
+                param.grad = grad
 
     def _restore_grads(self) -> None:
         """Undo what was added to the gradients, or dropped; curvature is not of such ones."""
+        if self._is_shared:
+            return  # there they are of this process's share, until the run is over
         known = self.here.gradient if self.here is not None else None
         if known is not None and not self._same(known, self.bridge.flatten_grads()):
             self._leave()

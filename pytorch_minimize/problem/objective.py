@@ -63,8 +63,6 @@ class Objective(Generic[V]):
     Attributes:
         best_x, best_value: the point with the lowest finite loss, among those that violate the
             constraints least; the start before there is one.
-        iterate: the last that the solver told of (:meth:`next_iteration`), without its gradient;
-            before, the first point evaluated, where it starts; None before that.
         last_finite: the last evaluation that was finite; None before there is one.
         level, worst, largest: the highest loss since the iterate, of all, and the largest in
             magnitude, among those that were finite.
@@ -81,13 +79,18 @@ class Objective(Generic[V]):
         self._same = evaluator.space.same
         self._filed: Evaluation[V] | None = None
         self._marks = (0, 0)  # nonfinite at the last two iterates
-        self.iterate: Evaluation[V] | None = None
+        self._iterate: tuple[V, float, None, bool] | None = None
         self.last_finite: Evaluation[V] | None = None
         self.level, self.worst, self.largest = -math.inf, -math.inf, 0.0
         self.nonfinite = self.recovered = 0
         self.best_x = evaluator.x
         self.best_value = math.inf
         self._best_violation = math.inf
+
+    @property
+    def iterate(self) -> Evaluation[V] | None:
+        """The last that the solver told of, without its gradient; before, where it starts."""
+        return None if self._iterate is None else Evaluation(*self._iterate)
 
     @property
     def evaluations(self) -> int:
@@ -123,11 +126,11 @@ class Objective(Generic[V]):
         if found is self._filed:
             return found
         self._filed = found
-        if self.iterate is None:
-            self.iterate = Evaluation(found.x, found.value, None, found.finite)
+        if self._iterate is None:
+            self._iterate = found.x, found.value, None, found.finite
         if found.finite:
             self.last_finite = found
-            self._raise_levels(found.value, abs(found.value))
+            self._raise_levels(value := found.value, abs(value))
         elif not self.evaluator.space.has_nan(found.x):  # which is no point, but a breakdown
             is_value = math.isfinite(found.value)
             what = "a gradient with NaN or inf" if is_value else f"a loss of {found.value}"
@@ -204,7 +207,7 @@ class Objective(Generic[V]):
         here = self.evaluator.here
         if here is not None and self._same(x, here.x):
             return here
-        if self.iterate is not None and self._same(x, self.iterate.x):
+        if self._iterate is not None and self._same(x, self._iterate[0]):
             return self.iterate
         if math.isfinite(self.best_value) and self._same(x, self.best_x):
             return self.best
@@ -219,17 +222,29 @@ class Objective(Generic[V]):
 
     def start_from(self, x: V) -> None:
         """A solver starts from x, within a run; what is known there is its iterate."""
-        self.iterate = self.known(x)
-
-    def next_iteration(self, x: V) -> Evaluation[V] | None:
-        """The solver has come to x, from where it goes on; what is known there."""
         known = self.known(x)
+        self._iterate = None if known is None else (known.x, known.value, None, known.finite)
+
+    def next_iteration(self, x: V, before: V | None = None) -> tuple[Evaluation[V] | None, float]:
+        """The solver has come to x, from where it goes on.
+
+        Returns:
+            What is known there, and the Euclidean distance from ``before``; NaN where that is None.
+        """
+        here, length = self.evaluator.here, math.nan
+        if before is None:
+            known = self.known(x)
+        elif here is None:
+            known, length = self.known(x), self.evaluator.space.distance(x, before)
+        else:
+            is_here, length = self.evaluator.space.compare_and_measure(x, here.x, before)
+            known = here if is_here else self.known(x)
         if known is not None:
-            self.iterate = Evaluation(known.x, known.value, None, known.finite)
+            self._iterate = known.x, known.value, None, known.finite
             if math.isfinite(known.value):
                 self.level = known.value
         self._marks = self._marks[1], self.nonfinite
-        return known
+        return known, length
 
     @property
     def recently_nonfinite(self) -> int:

@@ -16,7 +16,7 @@ __all__ = ["RANGES", "Clock", "PythonClock", "make_clock"]
 
 # What the parts are called in torch.profiler's traces. The closure is the user's, and has none:
 # curvature ranges that open inside it must close before a range of the user's own does.
-RANGES = {part: f"minimize.{part}" for part in ("bridge", "curvature", "solver")}
+RANGES = {part: f"minimize.{part}" for part in ("bridge", "curvature", "communication", "solver")}
 
 Range = AbstractContextManager[Any]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
@@ -75,6 +75,14 @@ class History:
                 self._seconds + seconds,
             )
         )
+
+    def segment(self) -> list[tuple[float, ...]]:
+        """The rows of the current step."""
+        return self._rows[self.segments[-1] :] if self.segments else []
+
+    def take(self, rows: Iterable[tuple[float, ...]]) -> None:
+        """Add rows of another process's history of the same step."""
+        self._rows += rows
 
     def __len__(self) -> int:
         return len(self._rows)

@@ -9,7 +9,7 @@ from .clock import RANGES, make_clock
 
 __all__ = ["PARTS", "RANGES", "Profile"]
 
-PARTS = ("closure", "bridge", "curvature", "solver")
+PARTS = ("closure", "bridge", "curvature", "communication", "solver")
 
 
 class Profile:
@@ -17,14 +17,15 @@ class Profile:
 
     ``closure`` is the user's forward and backward, until a device is done with them, ``bridge``
     the traffic between the model and the flat vector, ``curvature`` the Hessian products,
-    ``solver`` the solver itself and everything else. At each change of part the time since the last
+    ``communication`` what is sent to other processes and waited for from them, ``solver`` the
+    solver itself and everything else. At each change of part the time since the last
     change goes to the part that ends, so the parts add up to ``total`` by construction.
 
-    Where a ``torch.profiler`` is on, its traces show each stretch of bridge, curvature and solver
+    Where a ``torch.profiler`` is on, its traces show each stretch of all but the closure
     as a range ``minimize.bridge`` and so on; where none is, that costs one look at a flag.
 
     Attributes:
-        closure, bridge, curvature, solver: seconds.
+        closure, bridge, curvature, communication, solver: seconds.
         total: their sum.
         counts: how often each thing happened: ``closure`` runs, ``fun``, ``jac``, ``hessp`` and
             ``hess`` requests of the solver, ``graph`` builds and ``reload`` of an older point.
@@ -34,8 +35,8 @@ class Profile:
         >>> profile.start(); profile.begin("bridge", "fun"); profile.stop()
         >>> profile.counts["fun"]
         1
-        >>> sorted(profile.as_dict()) == ["bridge", "closure", "counts", "curvature", "solver",
-        ...                               "total"]
+        >>> sorted(profile.as_dict()) == ["bridge", "closure", "communication", "counts",
+        ...                               "curvature", "solver", "total"]
         True
     """
 
@@ -66,6 +67,10 @@ class Profile:
         return self.clock.seconds["curvature"]
 
     @property
+    def communication(self) -> float:
+        return self.clock.seconds["communication"]
+
+    @property
     def solver(self) -> float:
         return self.clock.seconds["solver"]
 
@@ -93,10 +98,10 @@ class Profile:
     def __str__(self) -> str:
         total = self.total
         rows = [*self.clock.seconds.items(), ("total", total)]
-        lines = [f"{'part':<10}{'seconds':>12}{'share':>9}"]
+        lines = [f"{'part':<13}{'seconds':>12}{'share':>9}"]
         for name, seconds in rows:
             share = seconds / total if total else 0.0
-            lines.append(f"{name:<10}{seconds:>12.6f}{share:>9.1%}")
+            lines.append(f"{name:<13}{seconds:>12.6f}{share:>9.1%}")
         counts = ", ".join(f"{name} {number}" for name, number in self.counts.items())
         return "\n".join([*lines, f"counts: {counts or 'none'}"])
 

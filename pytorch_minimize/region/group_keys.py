@@ -48,6 +48,7 @@ _INSTEAD = {
     "capturable": "scipy runs on the host; capture what the closure does, and leave it out",
     "differentiable": "a run of scipy cannot be differentiated through; leave it out",
 }
+_UNDERSTOOD = frozenset((*_KEYS, *_BY_TORCH, *_INSTEAD))
 _OTHERS = {
     name: f"{name} is of another optimizer; options of scipy's methods go into minimizer_args"
     for name in (
@@ -100,8 +101,7 @@ def understood_group(group: Any, where: str) -> dict[str, Any]:
         )
     if "params" not in group:
         raise ValueError(f"{where}: expected a dict with params, got the keys {shown(list(group))}")
-    known = {*_KEYS, *_BY_TORCH, *_INSTEAD}
-    unknown = [key for key in group if key not in known]
+    unknown = [key for key in group if key not in _UNDERSTOOD]
     if unknown:
         raise ValueError(
             f"{where}: expected keys among {', '.join(_KEYS)}; got {shown(unknown)}"
@@ -136,7 +136,7 @@ def check_written(groups: Sequence[Mapping[str, Any]]) -> None:
     for number, group in enumerate(groups):
         where = f"param group {number}"
         _check_neutral(where, group)
-        for key in group.keys() - {*_KEYS, *_BY_TORCH, *_INSTEAD}:
+        for key in group.keys() - _UNDERSTOOD:
             if nearest(str(key), ["bounds"]) is not None:
                 raise ValueError(f"{where}: got the key {shown(key)}; did you mean bounds?")
 
@@ -184,11 +184,11 @@ def _running(packages: Iterable[str]) -> set[str]:
 
 
 def _check_neutral(where: str, given: Mapping[str, Any]) -> None:
-    for name, instead in _INSTEAD.items():
-        if not _is_neutral(given.get(name)):
+    for name in given:
+        if name in _INSTEAD and not _is_neutral(given[name]):
             raise ValueError(
                 f"{where}: expected {name} to be left out, 0, False or None; got "
-                f"{shown(given[name])}: {instead}"
+                f"{shown(given[name])}: {_INSTEAD[name]}"
             )
 
 

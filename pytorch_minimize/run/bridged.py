@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..bridge.interface import Bridge
 from ..bridge.make import make_bridge
+from ..bridge.sharded import refuse_sharded
 from ..typing import Array
 from .state import Resumable
 
@@ -47,6 +48,7 @@ class Bridged(Resumable):
         if not params:
             raise ValueError("the param groups have no parameters: there is nothing to optimise")
         if self._bridge is None or self._bridged != [_memory(param) for param in params]:
+            refuse_sharded(params)
             bridge = make_bridge(params)
             if bridge.numel == 0:
                 raise ValueError("the parameters have no elements: there is nothing to optimise")

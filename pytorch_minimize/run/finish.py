@@ -42,11 +42,12 @@ def finish(objective: Objective[V], res: OptimizeResult, x0: V, plan: Plan) -> O
         Ending.UNSURE.mark(res)
     if habits.documented:
         for name in habits.result:
-            res.setdefault(name, _unknown(name, evaluator.bridge.numel, region))
+            if name not in res:
+                res[name] = _unknown(name, evaluator.bridge.numel, region)
     res.nonfinite = objective.nonfinite - objective.recovered
     res.recovered = objective.recovered
     if objective.recovered and not math.isfinite(res.fun):
-        res.message += f" The closure raised {evaluator.recovered_from}"
+        res.message += f" The closure raised {evaluator.recovered_why}"
     if plan.asks.curvature and plan.asks.positive_definite:
         res.hess_shifts = evaluator.profile.counts.get("shift", 0)
     if res.get("success") and evaluator.space.same(x, x0) and not plan.constrained:

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 from scipy.optimize import OptimizeResult
 
-from .endings import Ending, ended
+from ..problem.curved import CurvedEvaluator
+from .endings import USERS_HESS, Ending, ended
 from .optimizer import Run
 from .plan import Plan
-from .protocol import Answer, Solver, Stage, Trial
+from .protocol import Answer, Product, Request, Solver, Stage, Trial
 
 __all__ = ["solve"]
 
+UsersProduct = Callable[[Any, Any], Any]
 
-def solve(solver: Solver[Any], run: Run, plan: Plan) -> OptimizeResult:
+
+def solve(
+    solver: Solver[Any], run: Run, plan: Plan, hessp: UsersProduct | None = None
+) -> OptimizeResult:
     """Run a solver to its end, or to where the watch ends it.
 
     All that a run promises is decided here and by those that are asked here, never in a solver:
@@ -26,11 +32,12 @@ def solve(solver: Solver[Any], run: Run, plan: Plan) -> OptimizeResult:
         solver: a new one.
         run: the step that it is for.
         plan: of that solver.
+        hessp: (x, v) -> H(x) v on arrays, the user's own, where products are not autograd's.
 
     Returns:
         A result as scipy's, with the solver's own fields besides.
     """
-    asked = _Asked(run)
+    asked = _Asked(run, hessp)
     stage, ending, x, status = solver.start(run.x0), None, None, None
     while ending is None and status is None:
         before = solver.nit
@@ -46,13 +53,16 @@ def solve(solver: Solver[Any], run: Run, plan: Plan) -> OptimizeResult:
         res = ended(ending, run.objective, fields, x=x, nit=run.watch.nit)
         return OptimizeResult({**solver.fields(), **res})
     assert status is not None
+    counts = run.evaluator.profile.counts
+    products = counts.get("hessp", 0) + counts.get(USERS_HESS, 0)
     return OptimizeResult(
         x=solver.x,
         fun=solver.value,
         jac=solver.gradient,
         nit=solver.nit,
         nfev=run.objective.evaluations,
-        njev=run.evaluator.profile.counts["jac"],
+        njev=counts["jac"],
+        **({"nhev": products} if "nhev" in plan.habits.result else {}),
         status=status,
         success=status == 0,
         message=solver.message(status),
@@ -68,27 +78,31 @@ class _Asked:
 
     Args:
         run: the step.
+        hessp: the user's own products, if they are to be asked for.
     """
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, hessp: UsersProduct | None) -> None:
         self._run, self._space = run, run.evaluator.space
         self._profile = run.evaluator.profile
-        self._lengths: tuple[float, float] | None = None
+        self._hessp = hessp
+        # Of the last trial: the point, how far it is from the iterate, and max |g| there.
+        self._measured: tuple[Any, float, float] | None = None
+        self._grad_norm = math.nan
 
     def go_through(self, stage: Stage[Any]) -> Ending | None:
         """Go through a stage; why the run ended inside it, if it did."""
         watch = self._run.watch
         try:
-            trial = next(stage, None)
-            while trial is not None:
-                self._profile.begin("bridge", "fun")
+            wanted = next(stage, None)
+            while wanted is not None:
+                self._profile.begin("bridge")
                 ending = watch.due() if watch.looks else None
                 if ending is not None:
                     return ending
-                answer = self._answer(trial)
+                answer = self._answer(wanted)
                 self._profile.begin("solver")
                 try:
-                    trial = stage.send(answer)
+                    wanted = stage.send(answer)
                 except StopIteration:
                     break
         finally:
@@ -100,11 +114,71 @@ class _Asked:
         """The solver has come to an iterate; why the run is to end there."""
         self._profile.begin("bridge")
         told = OptimizeResult(x=solver.x, fun=solver.value)
-        ending = self._run.watch.iteration(solver.x, told, self._lengths)
+        ending = self._run.watch.iteration(solver.x, told, self._lengths(solver.x))
         self._profile.begin("solver")
         return ending
 
-    def _answer(self, trial: Trial[Any]) -> Answer[Any]:
+    def _lengths(self, x: Any) -> tuple[float, float] | None:
+        """For the history; None where to find them is not to wait."""
+        if self._measured is None:
+            return None
+        point, length, grad_norm = self._measured
+        if x is not point:  # the trial was rejected, and the iterate is where it was
+            return 0.0, self._grad_norm
+        self._grad_norm = grad_norm
+        return length, grad_norm
+
+    def _answer(self, wanted: Request[Any]) -> Answer[Any]:
+        if isinstance(wanted, Product):
+            return self._multiply(wanted)
+        return self._evaluate(wanted)
+
+    def _multiply(self, wanted: Product[Any]) -> Answer[Any]:
+        """H(x) v; v itself where the closure gives none that is finite."""
+        product, scalars = self._users(wanted) if self._hessp else self._autograds(wanted)
+        self._profile.begin("solver")
+        if product is None:
+            product, scalars = self._space.copy(wanted.v), ()
+        if wanted.measure is not None and not scalars:
+            scalars = wanted.measure(product).tolist()
+        return Answer(math.nan, product, True, scalars)
+
+    def _autograds(self, wanted: Product[Any]) -> tuple[Any, Sequence[float]]:
+        self._profile.begin("bridge", "hessp")
+        run, evaluator = self._run, self._run.evaluator
+        assert isinstance(evaluator, CurvedEvaluator)
+        evaluator.guard.check()
+        if not self._space.same(wanted.x, evaluator.x):
+            evaluator.load_point(wanted.x)
+        found = evaluator.product(wanted.x, wanted.v, wanted.measure)
+        if found.here is not None:  # maybe of a run of the closure that was needed for this
+            run.objective.observe(found.here)
+        if not found.finite:
+            self._note_nonfinite(evaluator.recovered)
+        return found.result, found.scalars
+
+    def _users(self, wanted: Product[Any]) -> tuple[Any, Sequence[float]]:
+        assert self._hessp is not None
+        space, hessp = self._space, self._hessp
+        x, v = space.to_host(wanted.x), space.to_host(wanted.v)
+        found = self._run.evaluator.guard.run("curvature", USERS_HESS, lambda: hessp(x, v))
+        product = space.copy(space.as_vector(found))
+        if space.size(product) != space.size(wanted.v):
+            raise ValueError(
+                f"hessp must return {space.size(wanted.v)} numbers, got {space.size(product)}"
+            )
+        if not space.read_product(product, None)[0]:
+            self._note_nonfinite(recovered=False)
+            return None, ()
+        return product, ()
+
+    def _note_nonfinite(self, recovered: bool) -> None:
+        self._run.objective.note_nonfinite(
+            "a Hessian with NaN or inf", "that it is the identity", recovered
+        )
+
+    def _evaluate(self, trial: Trial[Any]) -> Answer[Any]:
+        self._profile.begin("bridge", "fun")
         waits, before = self._space.waits, self._run.objective.evaluations
         measure = partial(self._measure, trial) if waits else None
         found = self._run.objective.evaluate(trial.x, measure=measure)
@@ -118,7 +192,7 @@ class _Asked:
             assert trial.measure is not None
             return answer(trial.measure(found.gradient).tolist())
         scalars = found.scalars or self._measure(trial, found.gradient).tolist()
-        self._lengths = scalars[0], scalars[1]
+        self._measured = trial.x, scalars[0], scalars[1]
         return answer(scalars[2:])
 
     def _measure(self, trial: Trial[Any], gradient: Any) -> Any:

@@ -17,8 +17,8 @@ from ..closure.captured_graphs import FixedGradients
 from ..closure.runner import ClosureRunner
 from ..curvature.check_closure import check_closure
 from ..curvature.linear_operator import ClosureHessian
+from ..curvature.strategies import Curvature, make_curvature
 from ..problem.best_point import BestPoint
-from ..problem.curved import CurvedEvaluator
 from ..problem.evaluator import Evaluator
 from ..problem.objective import Objective
 from ..record.checkpoint import Checkpoint, check_path
@@ -30,10 +30,10 @@ from ..region.region import Region
 from ..settings import Settings
 from ..typing import UserClosure
 from ..wording import shown
-from .bridged import Bridged
 from .finish import finish
 from .first_step import FirstStep
 from .plan import Plan
+from .together import Prepared, Together
 from .warm_start import InverseHessian
 from .watch import Watch
 
@@ -59,7 +59,7 @@ class Run:
     x0: Any
 
 
-class FullBatchOptimizer(Bridged):
+class FullBatchOptimizer(Together):
     """A torch optimizer whose ``step`` hands the model to a solver for a whole minimisation.
 
     Subclasses say which solver (:attr:`_plan`), what evaluates for it (:meth:`_make_evaluator`) and
@@ -116,6 +116,7 @@ class FullBatchOptimizer(Bridged):
         Raises:
             RuntimeError: called from inside its own closure, or the loss carries no graph, or one
                 that reaches none of the parameters.
+            OtherProcessError: with ``distributed``, another process raised, or is gone.
             Anything that the closure raises, unchanged, but what ``recover`` names: the parameters
             then hold the best point seen, and the optimizer can be stepped again.
         """
@@ -124,7 +125,7 @@ class FullBatchOptimizer(Bridged):
             raise RuntimeError("step was called from inside a closure of the same optimizer")
         self._running = True
         try:
-            with torch.inference_mode(False), torch.enable_grad():
+            with _recording():
                 return self._run(closure)
         except BaseException:
             self.profile.stop()  # also where it was refused before anything ran
@@ -143,7 +144,7 @@ class FullBatchOptimizer(Bridged):
             V of shape (n, k), and what builds on them. Valid until a parameter is written to.
 
         Raises:
-            ValueError: a parameter does not require grad.
+            ValueError: a parameter does not require grad, or ``distributed`` was asked for.
             RuntimeError: no graph or, at the first product, one without second derivatives.
 
         Example:
@@ -157,6 +158,11 @@ class FullBatchOptimizer(Bridged):
             array([ 12., 108.])
         """
         _require_closure("hessian", closure, "It is run now, and again for products")
+        if self._settings.distributed is not False:
+            raise ValueError(
+                "hessian: with distributed it would be that of this process's share of the loss; "
+                "ask an optimizer without distributed for it, with a closure of the whole loss"
+            )
         runner = self._make_runner(closure, self._current_bridge())
         return ClosureHessian.of(runner, self._settings)
 
@@ -176,6 +182,11 @@ class FullBatchOptimizer(Bridged):
     def _run(self, closure: UserClosure) -> Tensor:
         self.profile = Profile()
         self.profile.start()
+        if self._settings.distributed is not False:
+            return self._run_together(closure)
+        return self._run_here(self._set_up(closure, leads=True))
+
+    def _set_up(self, closure: UserClosure, *, leads: bool) -> Prepared:
         self._check_written()
         self._groups_changed()
         plan = self._plan
@@ -183,12 +194,19 @@ class FullBatchOptimizer(Bridged):
         bridge = self._current_bridge()
         self._check_sizes(bridge.numel)
         runner = self._make_runner(closure, bridge)
-        checkpoint = self._make_checkpoint()
+        checkpoint = self._make_checkpoint() if leads else None
         bounds = self._flat_bounds(bridge.params)
         self._start_inside(bridge, bounds, plan)
         self._watch_first_step(runner, plan)
+        self._check_closure(runner, plan, bounds)
+        return Prepared(plan, bridge, runner, bounds, checkpoint)
+
+    def _run_here(self, prepared: Prepared) -> Tensor:
+        plan, bridge, runner = prepared.plan, prepared.bridge, prepared.runner
+        checkpoint, bounds = prepared.checkpoint, prepared.bounds
         evaluator = self._make_evaluator(runner)
         objective = Objective(evaluator, Region(), self._settings.nonfinite)
+        self._lead_to_best(objective)
         x0 = evaluator.x
         watch = Watch(objective, x0, plan, self._settings, self.history, checkpoint)
         self.history.begin_segment()
@@ -196,7 +214,6 @@ class FullBatchOptimizer(Bridged):
         self._objective = objective
         reading: AbstractContextManager[None] = nullcontext()
         try:
-            self._check_closure(runner, evaluator, plan, bounds)
             evaluator.guard.hold()
             res = self._solve(Run(evaluator, objective, watch, bounds, x0))
             evaluator.guard.release()
@@ -207,6 +224,7 @@ class FullBatchOptimizer(Bridged):
                 print(plan.report(res))
             if checkpoint is not None:
                 checkpoint.write()
+            self._tell_end(evaluator, objective)
         except BaseException as raised:
             reading = suppress(RuntimeError)  # of a device that takes no more work
             error = evaluator.guard.error
@@ -245,12 +263,13 @@ class FullBatchOptimizer(Bridged):
             self._first_step.watch(runner, draws=draws, gradients=plan.asks.gradient)
             self._first_step = None
 
-    def _check_closure(
-        self, runner: ClosureRunner, evaluator: Evaluator[Any], plan: Plan, bounds: Bounds | None
-    ) -> None:
+    def _check_closure(self, runner: ClosureRunner, plan: Plan, bounds: Bounds | None) -> None:
         if not self._settings.check_closure:
             return
-        curvature = evaluator.curvature if isinstance(evaluator, CurvedEvaluator) else None
+        curvature: Curvature | None = None
+        if plan.asks.curvature:
+            kind, block_bytes = self._settings.curvature, self._settings.hessian_block_bytes
+            curvature = make_curvature(kind, runner, self.profile, block_bytes)
         self.profile.begin("closure")
         check_closure(runner, plan.asks.gradient, curvature, bounds)
         self.profile.begin("solver")
@@ -293,6 +312,13 @@ class FullBatchOptimizer(Bridged):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(method={self._method_name()})\n{super().__repr__()}"
+
+
+def _recording() -> AbstractContextManager[Any]:
+    """Gradients are recorded; free where they are, as nearly always."""
+    if torch.is_inference_mode_enabled():
+        return torch.inference_mode(False)
+    return nullcontext() if torch.is_grad_enabled() else torch.enable_grad()
 
 
 def _require_closure(where: str, closure: object, why: str) -> None:

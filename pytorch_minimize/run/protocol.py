@@ -13,7 +13,7 @@ from typing import Any, Generic, Protocol
 
 from ..bridge.interface import V
 
-__all__ = ["Answer", "Solver", "Stage", "Trial", "drive"]
+__all__ = ["Answer", "Product", "Request", "Solver", "Stage", "Trial", "drive"]
 
 
 @dataclass(frozen=True)
@@ -33,13 +33,33 @@ class Trial(Generic[V]):
 
 
 @dataclass(frozen=True)
-class Answer(Generic[V]):
-    """What the closure gave at a trial point.
+class Product(Generic[V]):
+    """A product with the Hessian that a solver wants, H(x) v.
 
     Attributes:
-        value: the loss.
-        gradient: never written again (Note [fresh gradients]).
-        finite: whether loss and gradient are. If not, it means "step back".
+        x: a point that was evaluated, the very vector of its trial. Where it was not the last one,
+            the closure is run there once more.
+        v: may be written again once the answer is there.
+        measure: H(x) v -> scalars, as that of a trial.
+    """
+
+    x: V
+    v: V
+    measure: Callable[[V], V] | None = None
+
+
+Request = Trial[V] | Product[V]
+
+
+@dataclass(frozen=True)
+class Answer(Generic[V]):
+    """What the closure gave.
+
+    Attributes:
+        value: the loss at a trial point; NaN for a product.
+        gradient: there, never written again (Note [fresh gradients]); for a product, H(x) v.
+        finite: whether loss and gradient are. If not, it means "step back". Products always are:
+            where the closure gives NaN, H is told to be the identity.
         scalars: what ``measure`` gave, on the host.
     """
 
@@ -49,8 +69,8 @@ class Answer(Generic[V]):
     scalars: Sequence[float] = ()
 
 
-Stage = Generator[Trial[V], Answer[V], None]
-"""Part of a run: yields trials, is sent their answers, and ends."""
+Stage = Generator[Request[V], Answer[V], None]
+"""Part of a run: yields what it wants, is sent the answers, and ends."""
 
 
 class Solver(Protocol[V]):
@@ -70,7 +90,8 @@ class Solver(Protocol[V]):
         """Evaluates the start."""
 
     def step(self) -> Stage[V]:
-        """One iteration: trial points, until one is accepted or none can be found."""
+        """One iteration: trial points, and products where the solver's row asks for curvature,
+        until one point is accepted or none can be found."""
 
     def done(self) -> int | None:
         """A status if the run is over, 0 being success; None if :meth:`step` is to be called."""
@@ -82,22 +103,22 @@ class Solver(Protocol[V]):
         """What a result has besides x, fun, jac, nit, status and message."""
 
 
-def drive(stage: Stage[V], evaluate: Callable[[Trial[V]], Answer[V]]) -> None:
-    """Run a stage to its end. What ``evaluate`` raises passes through, and closes the stage.
+def drive(stage: Stage[V], answer: Callable[[Any], Answer[V]]) -> None:
+    """Run a stage to its end. What ``answer`` raises passes through, and closes the stage.
 
     Example:
         >>> def stage():
-        ...     answer = yield Trial(2.0)
-        ...     print(answer.value)
+        ...     found = yield Trial(2.0)
+        ...     print(found.value)
         >>> drive(stage(), lambda trial: Answer(trial.x**2, None, True))
         4.0
     """
     try:
-        trial = next(stage, None)
-        while trial is not None:
-            answer = evaluate(trial)
+        wanted = next(stage, None)
+        while wanted is not None:
+            found = answer(wanted)
             try:
-                trial = stage.send(answer)
+                wanted = stage.send(found)
             except StopIteration:
                 return
     finally:

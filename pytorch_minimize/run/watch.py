@@ -87,7 +87,8 @@ class Watch(Generic[V]):
             result: what it tells of it; set right where the closure's values are known.
             lengths: of the step from the iterate before, and max |g|, where they are known.
         """
-        known = self._objective.next_iteration(x)
+        before = self.iterate if lengths is None else None
+        known, length = self._objective.next_iteration(x, before)
         if known is not None:  # Note [true values]
             result["fun"] = known.value
             if not known.finite and "grad" in result:
@@ -96,7 +97,10 @@ class Watch(Generic[V]):
         if self._habits.tells_state:
             self.state = result
         self.nit += 1
-        self._record(x, float(result["fun"]), known, lengths)
+        self.iterate = self._evaluator.space.copy(x) if known is None else known.x
+        if lengths is None:
+            lengths = length, self._grad_norm(known, moved=length > 0.0)
+        self._record(float(result["fun"]), lengths)
         if self._ask_user is not None and self._evaluator.lend(x, self._ask_user, result):
             return Ending.CALLBACK
         if self._limits.at_iterates:
@@ -109,29 +113,23 @@ class Watch(Generic[V]):
             self._show()
             self._bar.close()
 
-    def _record(
-        self,
-        x: V,
-        loss: float,
-        known: Evaluation[V] | None,
-        lengths: tuple[float, float] | None,
-    ) -> None:
-        evaluator, space = self._evaluator, self._evaluator.space
-        before, self.iterate = self.iterate, space.copy(x) if known is None else known.x
-        if lengths is None:
-            lengths = space.distance(before, self.iterate), math.nan
-            if known is not None and known.gradient is not None:
-                self._last_grad_norm = space.largest(known.gradient)
-            elif lengths[0] > 0.0:
-                self._last_grad_norm = math.nan
-        else:
-            self._last_grad_norm = lengths[1]
+    def _grad_norm(self, known: Evaluation[V] | None, *, moved: bool) -> float:
+        """max |g| at the iterate, NaN where it is not known; the last one where it is the same."""
+        if known is None or known.gradient is None:
+            return math.nan if moved else self._last_grad_norm
+        if known.largest == known.largest:  # no NaN
+            return known.largest
+        return self._evaluator.space.largest(known.gradient)
+
+    def _record(self, loss: float, lengths: tuple[float, float]) -> None:
+        """A row of the history, and the progress bar; see :meth:`iteration`."""
+        step_length, self._last_grad_norm = lengths
         seconds = perf_counter() - self._start
         self._history.append(
             loss=loss,
             grad_norm=self._last_grad_norm,
-            step_length=lengths[0],
-            evaluations=evaluator.evaluations,
+            step_length=step_length,
+            evaluations=self._evaluator.evaluations,
             seconds=seconds,
         )
         if self._bar is not None and seconds >= self._show_at:

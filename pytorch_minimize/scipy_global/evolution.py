@@ -19,7 +19,7 @@ from ..typing import UserClosure
 from ..wording import shown
 from .algorithms import ALGORITHMS
 from .optimizer import GlobalOptimizer
-from .population import Population
+from .population import Losses, Population, Vectorized
 
 __all__ = ["DifferentialEvolutionWrapper"]
 
@@ -112,4 +112,12 @@ class DifferentialEvolutionWrapper(GlobalOptimizer):
                 "NonlinearConstraint on the flat vector, or leave vectorized out"
             )
         keywords["vectorized"] = True
-        return Population(function, self._vectorized, keywords["x0"])
+        losses = self._many if self._leader is None else self._leader.many
+        assert losses is not None
+        return Population(function, losses, keywords["x0"])
+
+    @property
+    def _many(self) -> Losses | None:
+        if self._vectorized is None:
+            return None
+        return Vectorized(self._vectorized, self.bridge.params, self._settings.recovered)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,48 +15,42 @@ from ..region.region import Region
 from ..scipy_minimize.function import ScipyFunction
 from ..typing import Array
 
-__all__ = ["Population"]
+__all__ = ["Losses", "Population", "Vectorized"]
 
 # Where nobody knows whether a point may be the best.
 _UNKNOWN = Region(excesses=(lambda: None,))
 
 
-class Population:
-    """The objective of differential evolution's ``vectorized=True``: (n, S) points -> S losses.
+Losses = Callable[[Array], tuple[Array, int]]
+"""Points (S, n) -> S losses, and how many of them stand for an exception."""
+
+
+class Vectorized:
+    """The user's ``vectorized`` as :data:`Losses`.
 
     Args:
-        function: files the losses.
         vectorized: the user's.
-        x0: a point at which the closure and ``vectorized`` must agree.
+        params: whose settings are the points.
+        recover: exceptions that stand for a loss of NaN.
 
     Raises:
-        ValueError: they do not, or the losses have another shape than (S,).
+        ValueError: in a call, where the losses have another shape than (S,).
     """
 
-    _raised = 0  # points of this call at which ``vectorized`` did
+    def __init__(
+        self,
+        vectorized: VectorizedLoss,
+        params: Sequence[Tensor],
+        recover: tuple[type[Exception], ...],
+    ) -> None:
+        self._vectorized, self._params, self._recover = vectorized, params, recover
 
-    def __init__(self, function: ScipyFunction, vectorized: VectorizedLoss, x0: Array) -> None:
-        self._function = function
-        self._objective = function.objective
-        self._evaluator = function.objective.evaluator
-        self._vectorized = vectorized
-        self._check(x0)
-
-    def __call__(self, columns: Array) -> Array:
-        points = np.array(columns.T, dtype=np.float64, order="C")
-        self._evaluator.guard.check()
-        self._function.permit()
-        self._raised = 0
-        values = self._evaluator.guard.run("closure", "vectorized", lambda: self._losses(points))
-        self._evaluator.profile.count("points", len(points))
-        return self._function.many(points, values, self._raised)
-
-    def _losses(self, points: Array) -> Array:
-        stacked = stack_parameters(points, self._evaluator.bridge.params)
+    def __call__(self, points: Array) -> tuple[Array, int]:
+        stacked = stack_parameters(points, self._params)
         try:
             with torch.no_grad():
                 losses: Any = self._vectorized(stacked)
-        except self._evaluator.recover:
+        except self._recover:
             return self._halved(points)
         if not isinstance(losses, Tensor) or losses.shape != (len(points),):
             got = tuple(losses.shape) if isinstance(losses, Tensor) else type(losses).__name__
@@ -63,20 +58,50 @@ class Population:
                 f"vectorized: expected a tensor of shape ({len(points)},), one loss for each "
                 f"point; got {got}"
             )
-        return losses.detach().to("cpu", torch.float64).numpy().copy()
+        return losses.detach().to("cpu", torch.float64).numpy().copy(), 0
 
-    def _halved(self, points: Array) -> Array:
+    def _halved(self, points: Array) -> tuple[Array, int]:
         """The losses where ``vectorized`` raises for some of the points; NaN for these."""
         if len(points) == 1:
-            self._raised += 1
-            return np.array([math.nan])
-        return np.concatenate([self._losses(half) for half in np.array_split(points, 2)])
+            return np.array([math.nan]), 1
+        halves = [self(half) for half in np.array_split(points, 2)]
+        return np.concatenate([losses for losses, _ in halves]), sum(n for _, n in halves)
+
+
+class Population:
+    """The objective of differential evolution's ``vectorized=True``: (n, S) points -> S losses.
+
+    Args:
+        function: files the losses.
+        losses: of a population.
+        x0: a point at which the closure and ``losses`` must agree.
+
+    Raises:
+        ValueError: they do not.
+    """
+
+    def __init__(self, function: ScipyFunction, losses: Losses, x0: Array) -> None:
+        self._function = function
+        self._objective = function.objective
+        self._evaluator = function.objective.evaluator
+        self._losses = losses
+        self._check(x0)
+
+    def __call__(self, columns: Array) -> Array:
+        points = np.array(columns.T, dtype=np.float64, order="C")
+        self._evaluator.guard.check()
+        self._function.permit()
+        values, raised = self._evaluator.guard.run(
+            "closure", "vectorized", lambda: self._losses(points)
+        )
+        self._evaluator.profile.count("points", len(points))
+        return self._function.many(points, values, raised)
 
     def _check(self, x0: Array) -> None:
         """A loss that means something else, or parameters in another order, show here."""
         with self._objective.within(_UNKNOWN):  # x0 need not be feasible
             alone = self._objective.evaluate(x0).value
-        together = float(self._losses(x0[None, :])[0])
+        together = float(self._losses(x0[None, :])[0][0])
         if math.isfinite(together) and not math.isclose(
             alone, together, rel_tol=1e-3, abs_tol=1e-3
         ):

@@ -81,13 +81,16 @@ class Arguments:
         curvature = curvature_by_autograd(row, given)
         report, maxiter = _take_over(row, options)
         if row.options is not None:
-            options = _translate(row, row.options, options)
-            options = checked_values("options", _stated(options), OPTION_KINDS, row.name)
+            options = _stated(_translate(row, row.options, options))
+            if row.native is None:  # the others look at theirs themselves
+                options = checked_values("options", options, OPTION_KINDS, row.name)
         if row.native is not None:
             if callable(jac):
                 raise ValueError(f"{row.name} takes no jac: the gradient comes from autograd")
-            tol = given.get("tol")
-            options = {name: tol for name in row.tolerances if tol is not None} | options
+            if row.curvature and not curvature and not callable(given.get("hessp")):
+                raise ValueError(f"{row.name} needs hessp: True, absent or a callable")
+            if given.get("tol") is not None:
+                options = dict.fromkeys(row.tolerances, given["tol"]) | options
             row.native.check(options)
         asks = replace(row.asks, gradient=gradient, curvature=curvature)
         if not gradient and jac is not None and not isinstance(jac, bool):

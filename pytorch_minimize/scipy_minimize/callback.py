@@ -47,7 +47,7 @@ class ScipyCallback:
     ) -> None:
         self._function, self._watch, self._habits = function, watch, habits
         self._complete, self._also = complete, also
-        self._profile = function.objective.evaluator.profile
+        self._begin = function.objective.evaluator.profile.begin
         self._ending: Ending | None = None
         if asks_for_result:
             self.__signature__ = _ASKS_FOR_A_RESULT
@@ -58,13 +58,13 @@ class ScipyCallback:
         Raises:
             StopIteration, Stopped: it is to end, and heeds that.
         """
-        self._profile.begin("bridge")
-        result = intermediate_result if told == () else self._as_result(told)
+        self._begin("bridge")
+        result = self._as_result(told) if told else intermediate_result
         x = result["x"] = as_vector(result["x"])
         if self._function.answers:
             self._function.scrub(result)
         ending = self._watch.iteration(x, result)
-        self._profile.begin("solver")
+        self._begin("solver")
         if ending is not None:
             return self._end(ending, x)
         return self._also is not None and bool(self._also(result))

@@ -23,21 +23,6 @@ from ..typing import Array
 __all__ = ["ScipyFunction", "Stopped"]
 
 
-def _is_vector(x: object) -> bool:
-    """Whether x is what solvers of scipy's hand over: any other goes through ``as_vector``."""
-    return type(x) is np.ndarray and x.ndim == 1 and x.dtype is _FLOAT64
-
-
-def _locked(x: Array) -> Array:
-    """A copy that scipy made for this call, and will not write into (Note [points stay])."""
-    if x.base is not None:
-        return x.copy()
-    x.flags.writeable = False  # a solver that breaks the promise hears of it
-    return x
-
-
-_FLOAT64 = np.dtype(np.float64)
-
 # Told to a solver whose every evaluation so far was not finite: larger than any loss to come.
 _NOTHING_FINITE_YET = 1e100
 # How steeply what is told rises, in units of the slope at the last point that was finite.
@@ -90,29 +75,38 @@ class ScipyFunction:
         self.watch = watch
         self._evaluator = objective.evaluator
         self._profile = objective.evaluator.profile
+        self._begin = objective.evaluator.profile.begin
         self._locks = objective.evaluator.keeps_points
+        self._same = objective.evaluator.space.same
+        self._permit = self.permit if watch.looks else None
+        self._found: Evaluation[Array] | None = None
         self._told: tuple[Evaluation[Array], float, Array | None] | None = None
         self.answers: set[float] = set()
 
     def fun(self, x: Array, *args: Any) -> float:
         """The loss at x; ``args`` are scipy's, meant for the user's own callables."""
-        found = self._evaluate(x, "fun")
+        self._begin("bridge", "fun")
+        found = self._evaluate(x)
         value = found.value if found.finite else self._answer(found)[0]
-        self._profile.begin("solver")
+        self._begin("solver")
         return value
 
     def jac(self, x: Array, *args: Any) -> Array:
         """The gradient at x; a fresh array (Note [fresh gradients])."""
-        found = self._evaluate(x, "jac")
+        self._begin("bridge", "jac")
+        found = self._found
+        # Mostly it is there still, as the value was asked for just before.
+        if found is None or found is not self._evaluator.here or not self._same(x, found.x):
+            found = self._evaluate(x)
         gradient = found.gradient if found.finite else self._answer(found)[1]
         assert gradient is not None
-        self._profile.begin("solver")
+        self._begin("solver")
         return gradient
 
     def hessp(self, x: Array, v: Array, *args: Any) -> Array:
         """H(x) v, shape (n,); a fresh array."""
         # trust-constr probes with zero vectors of int8.
-        v = v if _is_vector(v) else as_vector(v)
+        v = as_vector(v)
         self._profile.begin("bridge", "hessp")
         if v.any():
             product = self._curve(x, lambda curved, x: curved.product(x, v))
@@ -172,12 +166,13 @@ class ScipyFunction:
             elif held is not None:
                 result[name] = _without(self.answers, held)
 
-    def _evaluate(self, x: Array, what: str) -> Evaluation[Array]:
-        self._profile.begin("bridge", what)
-        x = x if _is_vector(x) else as_vector(x)
-        if self._locks:
-            x = _locked(x)
-        found = self.objective.evaluate(x, self.permit if self.watch.looks else None)
+    def _evaluate(self, x: Array) -> Evaluation[Array]:
+        x = as_vector(x)
+        if self._locks:  # scipy made a copy for this call, and will not write into it
+            if x.base is not None:
+                x = x.copy()
+            x.flags.writeable = False  # a solver that breaks the promise hears of it
+        self._found = found = self.objective.evaluate(x, self._permit)
         if not found.finite and np.isnan(found.x).any():
             # No answer brings a solver back whose own arithmetic gave NaN. trust-krylov does where
             # the gradient's norm is below 1.4e-8, and would go on to maxiter.
@@ -192,7 +187,7 @@ class ScipyFunction:
         assert isinstance(curved, CurvedEvaluator)
         curved.guard.check()
         self.permit()
-        found = compute(curved, x if _is_vector(x) else as_vector(x))
+        found = compute(curved, as_vector(x))
         if found.here is not None:  # maybe of a run of the closure that was needed for this
             self.objective.observe(found.here)
         if not found.finite:

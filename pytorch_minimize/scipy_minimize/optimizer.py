@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, cast
 
 import scipy.optimize
@@ -61,9 +61,8 @@ class ScipyOptimizer(FullBatchOptimizer):
     def _evaluator(self, runner: ClosureRunner, asks: Asks, **keywords: Any) -> Evaluator[Array]:
         threads = BlasThreads(self._settings.blas_threads)
         guard = make_guard(self.profile, threads)
-        return make_evaluator(
-            runner, runner.bridge, ARRAYS, guard, self.profile, asks, self._settings, **keywords
-        )
+        of_run = self.profile, asks, self._settings, self._join
+        return make_evaluator(runner, runner.bridge, ARRAYS, guard, *of_run, **keywords)
 
 
 class MinimizeOptimizer(ScipyOptimizer):
@@ -115,6 +114,7 @@ class MinimizeOptimizer(ScipyOptimizer):
             self.profile,
             self._arguments.asks,
             self._settings,
+            self._join,
             keeps_points=True,
         )
 
@@ -148,7 +148,7 @@ class MinimizeOptimizer(ScipyOptimizer):
             run.objective.look_in(Region(run.bounds))
             bounded = cast(BoundedNative, native)
             solver = bounded.make_within(options, bridge.numel, device, run.bounds)
-        return solve(solver, run, self._plan)
+        return solve(solver, run, self._plan, _users_product(self._arguments.keywords))
 
     def _hess_inv(self, run: Run) -> Array | None:
         if not self._settings.warm_start or self._inverse is None:
@@ -163,6 +163,13 @@ class MinimizeOptimizer(ScipyOptimizer):
 
     def __getstate__(self) -> dict[str, Any]:
         return super().__getstate__() | {"_arguments": self._arguments}
+
+
+def _users_product(keywords: Mapping[str, Any]) -> Callable[[Any, Any], Any] | None:
+    """The user's own Hessian product of (x, v), if there is one."""
+    hessp, args = keywords.get("hessp"), keywords.get("args", ())
+    args = args if isinstance(args, tuple) else (args,)
+    return (lambda x, v: hessp(x, v, *args)) if callable(hessp) else None
 
 
 def _device(bridge: Bridge[Any]) -> torch.device | None:

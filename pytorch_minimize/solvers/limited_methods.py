@@ -12,10 +12,10 @@ import torch
 from scipy.optimize import Bounds
 
 from ..bridge.space import ARRAYS, TensorSpace
+from ..kinds import NUMBER, Kind, at_least, checked_options, one_of, optional
 from .bounded_memory import BoundedMemory
 from .limited_memory import LimitedMemory, LimitedRules
 from .memory import check_pairs_fit
-from .options import LIMIT, NUMBER, Option, check_options, one_of
 from .ring import array_ring, tensor_ring
 
 __all__ = ["LIMITED", "LimitedMethod"]
@@ -23,22 +23,28 @@ __all__ = ["LIMITED", "LimitedMethod"]
 _DTYPES = {"float64": torch.float64, "float32": torch.float32}
 
 
-def _is_count(value: Any) -> bool:
-    return bool(LIMIT.accepts(value)) and value is not None and 1 <= value < math.inf
+def _finite(least: int) -> Kind:
+    kind = at_least(least)
+    return dataclasses.replace(kind, accepts=lambda v: kind.accepts(v) and math.isfinite(v))
 
 
-_COUNT = Option(_is_count, "a whole number of at least 1")
+_DTYPE = Kind(
+    lambda value: value in _DTYPES or value in _DTYPES.values(),
+    f"one of {', '.join(_DTYPES)}",
+    words=tuple(_DTYPES),
+)
+_LIMIT = optional(at_least(0))
 
-_OPTIONS: Mapping[str, Option] = {
-    "maxcor": _COUNT,
-    "ftol": NUMBER,
-    "gtol": NUMBER,
-    "maxfun": LIMIT,
-    "maxiter": LIMIT,
-    "maxls": _COUNT,
-    "history_dtype": one_of(*_DTYPES, *_DTYPES.values()),
-    "first_step": one_of("one", "guess"),
-    "scaling": one_of("none", "self"),
+_OPTIONS: Mapping[str, Kind] = {
+    "maxcor": optional(_finite(1)),
+    "ftol": optional(NUMBER),
+    "gtol": optional(NUMBER),
+    "maxfun": _LIMIT,
+    "maxiter": _LIMIT,
+    "maxls": optional(_finite(1)),
+    "history_dtype": optional(_DTYPE),
+    "first_step": optional(one_of("one", "guess")),
+    "scaling": optional(one_of("none", "self")),
 }
 
 
@@ -57,7 +63,7 @@ class LimitedMethod:
     scaling: str
 
     @property
-    def options(self) -> Mapping[str, Option]:
+    def options(self) -> Mapping[str, Kind]:
         """Name -> what it accepts."""
         return _OPTIONS
 
@@ -71,11 +77,8 @@ class LimitedMethod:
             >>> LIMITED["SS-L-BFGS"].rules(dict(maxcor=20)).scaling
             'self'
         """
-        check_options(self.name, options, self.options)
-        given = {name: value for name, value in options.items() if value is not None}
-        for name in ("maxcor", "maxls"):
-            if name in given:
-                given[name] = int(given[name])
+        checked = checked_options(self.name, options, self.options)
+        given = {name: value for name, value in checked.items() if value is not None}
         dtype = given.pop("history_dtype", torch.float64)
         given["history_dtype"] = _DTYPES.get(dtype, dtype)
         return LimitedRules(**{"first_step": self.first_step, "scaling": self.scaling} | given)

@@ -1,11 +1,10 @@
-"""One table: the quasi-Newton methods, the options of each, and how a run of it is made."""
+"""One table: every method of our own; the quasi-Newton ones, and how a run of one is made."""
 
 from __future__ import annotations
 
-import dataclasses
 import functools
-import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -13,35 +12,47 @@ import torch
 from torch import Tensor
 
 from ..bridge.space import ARRAYS, TensorSpace
+from ..kinds import (
+    ARRAY,
+    FLAG,
+    NUMBER,
+    ORDER,
+    SHARE,
+    Kind,
+    at_least,
+    checked_options,
+    one_of,
+    optional,
+)
 from ..row import Habits, Row
 from ..typing import Array
+from .conjugate_methods import ROWS as CONJUGATE
 from .inverse import array_inverse, tensor_inverse, usable
 from .limited_methods import LIMITED
 from .memory import check_fits
-from .options import FLAG, LIMIT, NUMBER, ORDER, SHARE, Option, check_options, one_of
 from .quasi_newton import QuasiNewton, Rules
 
 __all__ = ["METHODS", "ROWS", "QuasiNewtonMethod", "array_solver", "tensor_solver"]
 
 
-_SCIPYS: Mapping[str, Option] = {
+_SCIPYS: Mapping[str, Kind] = {
     "gtol": NUMBER,
     "norm": ORDER,
     "xrtol": NUMBER,
-    "c1": SHARE,
-    "c2": SHARE,
-    "maxiter": LIMIT,
+    "c1": optional(SHARE),
+    "c2": optional(SHARE),
+    "maxiter": optional(at_least(0)),
     "return_all": FLAG,
-    "hess_inv0": Option(lambda value: True, "an array of shape (n, n)"),
+    "hess_inv0": optional(replace(ARRAY, expected="an array of shape (n, n)")),
 }
-_SELF_SCALED: Mapping[str, Option] = {
+_SELF_SCALED: Mapping[str, Kind] = {
     **_SCIPYS,
     "line_search": one_of("more-thuente", "hager-zhang"),
     "initial_scale": FLAG,
 }
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class QuasiNewtonMethod:
     """A row of the table.
 
@@ -54,7 +65,7 @@ class QuasiNewtonMethod:
 
     name: str
     update: str
-    options: Mapping[str, Option]
+    options: Mapping[str, Kind]
     resets: bool
 
     def rules(self, options: Mapping[str, Any]) -> Rules:
@@ -63,14 +74,12 @@ class QuasiNewtonMethod:
         Raises:
             ValueError: an option that is not known, or of another kind.
         """
-        check_options(self.name, options, self.options)
-        given = {name: value for name, value in options.items() if name in _FIELDS}
-        if given.get("maxiter") is not None and math.isfinite(given["maxiter"]):
-            given["maxiter"] = int(given["maxiter"])
+        given = checked_options(self.name, options, self.options)
         update = self.update
         if "variant" in self.options:
-            update = f"{update}-{int(options.get('variant', 2))}"
-        rules = Rules(**given, update=update, resets=self.resets)
+            update = f"{update}-{int(given.get('variant', 2))}"
+        known = {name: value for name, value in given.items() if name in _FIELDS}
+        rules = Rules(**known, update=update, resets=self.resets)
         c1, c2 = rules.wolfe()
         if not c1 < c2:
             raise ValueError(f"options: expected c1 < c2, got {c1:g} and {c2:g}")
@@ -106,7 +115,7 @@ def _of_name(name: str) -> QuasiNewtonMethod:
     return METHODS[name]
 
 
-_FIELDS = {field.name for field in dataclasses.fields(Rules)}
+_FIELDS = {field.name for field in fields(Rules)}
 
 METHODS: Mapping[str, QuasiNewtonMethod] = {
     row.name: row
@@ -120,35 +129,39 @@ METHODS: Mapping[str, QuasiNewtonMethod] = {
 }
 
 
-ROWS: dict[str, Row] = {
-    method.name.lower(): Row(
-        method.name,
-        options=frozenset({*method.options, "disp"}),
-        gradient=True,
-        needs_gradient=True,
-        tolerances=("gtol",),
-        prints=False,
-        gradient_test=1e-5,
-        habits=Habits(precision_lost=frozenset({2})),
-        native=method,
-    )
-    for method in METHODS.values()
-} | {
-    name.lower(): Row(
-        name,
-        options=frozenset({*method.options, "disp"}),
-        gradient=True,
-        needs_gradient=True,
-        bounds=True,
-        aliases={"maxfev": "maxfun"},
-        tolerances=("ftol", "gtol"),
-        prints=False,
-        gradient_test=1e-5,
-        habits=Habits(keeps_bounds=True, precision_lost=frozenset({2})),
-        native=method,
-    )
-    for name, method in LIMITED.items()
-}
+ROWS: dict[str, Row] = (
+    {
+        method.name.lower(): Row(
+            method.name,
+            options=frozenset({*method.options, "disp"}),
+            gradient=True,
+            needs_gradient=True,
+            tolerances=("gtol",),
+            prints=False,
+            gradient_test=1e-5,
+            habits=Habits(precision_lost=frozenset({2})),
+            native=method,
+        )
+        for method in METHODS.values()
+    }
+    | {
+        name.lower(): Row(
+            name,
+            options=frozenset({*method.options, "disp"}),
+            gradient=True,
+            needs_gradient=True,
+            bounds=True,
+            aliases={"maxfev": "maxfun"},
+            tolerances=("ftol", "gtol"),
+            prints=False,
+            gradient_test=1e-5,
+            habits=Habits(keeps_bounds=True, precision_lost=frozenset({2})),
+            native=method,
+        )
+        for name, method in LIMITED.items()
+    }
+    | CONJUGATE
+)
 """What the optimizers must know of each, by its name in lower case."""
 
 

@@ -19,7 +19,7 @@ from scipy.optimize._numdiff import approx_derivative
 
 from ..bridge.vectors import clip
 from ..row import BoundedNative, Row
-from ..run.protocol import Answer, Solver, Trial, drive
+from ..run.protocol import Answer, Product, Request, Solver, drive
 from ..typing import Array
 from .methods import ROWS
 
@@ -103,22 +103,44 @@ def ssbroyden(
 
 
 class _Function:
-    """The user's function and gradient, counted; an equal point is not evaluated twice in a row."""
+    """The user's function and gradient, counted; an equal point is not evaluated twice in a row.
 
-    def __init__(self, fun: Callable[..., Any], jac: Any, args: tuple[Any, ...], eps: Any) -> None:
-        self.nfev = self.njev = 0
+    Args:
+        hessp: the user's Hessian product; None for methods that ask for none.
+    """
+
+    def __init__(
+        self,
+        fun: Callable[..., Any],
+        jac: Any,
+        args: tuple[Any, ...],
+        eps: Any,
+        hessp: Callable[..., Any] | None = None,
+    ) -> None:
+        self.nfev = self.njev = self.nhev = 0
         self._fun, self._jac, self._args, self._eps = fun, jac, args, eps
+        self._hessp = hessp
         self._last: tuple[Array, float, Array] | None = None
 
-    def __call__(self, trial: Trial[Array]) -> Answer[Array]:
-        x = trial.x
+    def __call__(self, wanted: Request[Array]) -> Answer[Array]:
+        if isinstance(wanted, Product):
+            return self._product(wanted)
+        x = wanted.x
         if self._last is None or not np.array_equal(self._last[0], x):
             value = self._value(x)
             self._last = (x, value, self._gradient(x, value))
         _, value, gradient = self._last
         finite = math.isfinite(value) and bool(np.isfinite(gradient).all())
-        scalars = trial.measure(gradient).tolist() if finite and trial.measure else ()
+        scalars = wanted.measure(gradient).tolist() if finite and wanted.measure else ()
         return Answer(value, gradient, finite, scalars)
+
+    def _product(self, wanted: Product[Array]) -> Answer[Array]:
+        assert self._hessp is not None
+        self.nhev += 1
+        found = self._hessp(wanted.x.copy(), wanted.v.copy(), *self._args)
+        product = np.array(found, dtype=np.float64).reshape(-1)
+        scalars = wanted.measure(product).tolist() if wanted.measure else ()
+        return Answer(math.nan, product, True, scalars)
 
     def _value(self, x: Array) -> float:
         self.nfev += 1
@@ -152,6 +174,7 @@ def minimised(
 ) -> OptimizeResult:
     """A run of the method ``name`` of the table; see :func:`ssbfgs`."""
     row = ROWS[name.lower()]
+    hessp = options.pop("hessp", None) if row.curvature else None
     bounds = options.pop("bounds", None) if row.bounds else None
     for refused, others in _REFUSED.items():
         given = options.pop(refused, None)
@@ -168,9 +191,11 @@ def minimised(
     x = np.array(x0, dtype=np.float64).reshape(-1)
     solver = _solver(row, options, x.size, bounds)
     x = clip(x, bounds)
-    function = _Function(fun, jac, args, eps)
+    function = _Function(fun, jac, args, eps, hessp)
     stopped = _run(solver, x, function, _told(callback))
     result = _result(solver, function, stopped)
+    if row.curvature:
+        result.nhev = function.nhev
     if disp:
         print(
             f"{result.message}\n  loss {result.fun:.9g}, {result.nit} iterations, "

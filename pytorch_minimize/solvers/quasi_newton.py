@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Generic
 
 from ..bridge.interface import V
 from ..bridge.space import Space
 from ..run.protocol import Answer, Stage, Trial
+from .along import search_along
 from .hager_zhang import hager_zhang
 from .inverse import Inverse
-from .line_search import Probe, Search, first_trial, send, step_back
+from .line_search import Probe, Search, first_trial, step_back
 from .updates import UPDATES, RankTwo, rank_two
 from .zoom import wolfe
 
@@ -189,21 +189,11 @@ class QuasiNewton(Generic[V]):
 
     def _advance(self) -> Generator[Trial[V], Answer[V], bool]:
         """One search, and the step that it finds; False if it finds none."""
-        line, search, finite = self._line, self._search(), True
-        asked = send(search, None)
-        while not isinstance(asked, bool):
-            x = self._space.stepped(self.x, asked, line.direction)
-            if not finite and self._space.same(x, self.x):
-                return False  # stepped back all the way
-            answer = yield Trial(x, partial(self._measure, x))
-            taken, finite = asked, answer.finite
-            if finite:
-                asked = send(search, Probe(taken, answer.value, answer.scalars[0]))
-            else:
-                asked = send(search, Probe(taken, math.nan, math.nan))
-        if asked:
-            self._accept(x, taken, answer)
-        return asked
+        line, search = self._line, self._search()
+        found = yield from search_along(self._space, self.x, line.direction, search, self._measure)
+        if found is not None:
+            self._accept(found.x, found.step, found.answer)
+        return found is not None
 
     def _measure(self, x: V, gradient: V) -> V:
         """Slope and size of the gradient there; |p| and |x| where xrtol asks for them; and, where

@@ -3,22 +3,40 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 from .line_search import Probe, Search, more_thuente
 
-__all__ = ["strong_wolfe", "wolfe"]
+__all__ = ["Condition", "strong_wolfe", "wolfe"]
+
+Condition = Callable[[], bool]
+"""What the last step must satisfy besides Wolfe's conditions."""
 
 # How close to an end of the interval a minimiser of a cubic and of a quadratic may lie, in units
 # of its length; else the next one is tried, and bisection last.
 _CUBIC_MARGIN, _QUADRATIC_MARGIN = 0.2, 0.1
 
 
-def wolfe(start: Probe, first: float, c1: float = 1e-4, c2: float = 0.9) -> Search:
-    """More and Thuente's search, and :func:`strong_wolfe` from the same first step if it fails."""
-    if (yield from more_thuente(start, first, c1, c2)):
+def wolfe(
+    start: Probe,
+    first: float,
+    c1: float = 1e-4,
+    c2: float = 0.9,
+    least: float = 1e-100,
+    largest: float = 1e100,
+    also: Condition = lambda: True,
+) -> Search:
+    """More and Thuente's search, and :func:`strong_wolfe` from the same first step if it fails.
+
+    Args:
+        least, largest: of the steps of the first.
+        also: asked where Wolfe's conditions hold.
+    """
+    found = yield from more_thuente(start, first, c1, c2, least=least, largest=largest)
+    if found and also():
         return True
-    return (yield from strong_wolfe(start, first, c1, c2))
+    return (yield from strong_wolfe(start, first, c1, c2, also=also))
 
 
 def strong_wolfe(
@@ -28,6 +46,7 @@ def strong_wolfe(
     c2: float = 0.9,
     largest: float = 1e100,
     limit: int = 10,
+    also: Condition = lambda: True,
 ) -> Search:
     """A step that satisfies the strong Wolfe conditions: doubled until they are bracketed, then
     the bracket is shortened. With scipy's constants, so that it takes scipy's steps.
@@ -44,11 +63,11 @@ def strong_wolfe(
             return False
         sufficient = start.value + c1 * probe.step * start.slope
         if probe.value > sufficient or (i > 0 and probe.value >= before.value):
-            return (yield from _zoom(start, before, probe, c1, c2))
-        if abs(probe.slope) <= -c2 * start.slope:
+            return (yield from _zoom(start, before, probe, c1, c2, also))
+        if abs(probe.slope) <= -c2 * start.slope and also():
             return True
         if probe.slope >= 0.0:
-            return (yield from _zoom(start, probe, before, c1, c2))
+            return (yield from _zoom(start, probe, before, c1, c2, also))
         before = probe
         probe = yield min(2.0 * probe.step, largest)
     return True
@@ -59,7 +78,15 @@ class _Point(NamedTuple):
     value: float
 
 
-def _zoom(start: Probe, low: Probe, high: Probe, c1: float, c2: float, limit: int = 11) -> Search:
+def _zoom(
+    start: Probe,
+    low: Probe,
+    high: Probe,
+    c1: float,
+    c2: float,
+    also: Condition,
+    limit: int = 11,
+) -> Search:
     """Shortens an interval whose lower end has sufficient decrease and falls into it."""
     third = _Point(0.0, start.value)
     for i in range(limit):
@@ -69,7 +96,7 @@ def _zoom(start: Probe, low: Probe, high: Probe, c1: float, c2: float, limit: in
         if probe.value > sufficient or probe.value >= low.value:
             third, high = _Point(high.step, high.value), probe
             continue
-        if abs(probe.slope) <= -c2 * start.slope:
+        if abs(probe.slope) <= -c2 * start.slope and also():
             return True
         if probe.slope * (high.step - low.step) >= 0.0:
             third, high = _Point(high.step, high.value), low

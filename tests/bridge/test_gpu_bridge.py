@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from profiled import profiler
 from tensors import DTYPES, GRAD_LAYOUTS, PARAM_LAYOUTS, assert_same_bits, random_tensor
 from torch import Tensor
 
@@ -156,7 +157,7 @@ def test_the_wait_for_the_closure_is_told_from_the_transfer() -> None:
 
 def count(run: Callable[[], object]) -> dict[str, int]:
     """How often `run` calls the driver, by what for."""
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
+    with profiler([torch.profiler.ProfilerActivity.CUDA]) as profile:
         run()
     names = [event.name for event in profile.events()]
     return {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -46,6 +47,13 @@ def test_a_float_comes_back_as_a_tensor() -> None:
     assert isinstance(loss, Tensor)
     assert loss.dim() == 0
     assert loss.item() == pytest.approx(0.0, abs=1e-8)
+
+
+def test_a_model_may_be_compiled() -> None:
+    """What torch.compile imports warns of torch's own code, at the first import in a process."""
+    compiled = torch.compile(nn.Linear(2, 1))
+    assert "torch._inductor.compile_fx" in sys.modules
+    assert isinstance(compiled, torch._dynamo.OptimizedModule)
 
 
 @pytest.mark.parametrize("kind", [int, np.float64, np.float32])

@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from batches import raising_in_a_batch
 from instance import Instance
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from pytorch_minimize.bridge.make import make_bridge
 from pytorch_minimize.bridge.space import ARRAYS
+from pytorch_minimize.closure.explain import OUT_OF_MEANS
 from pytorch_minimize.closure.runner import ClosureRunner
 from pytorch_minimize.curvature.double_backward import identity_rows
 from pytorch_minimize.curvature.strategies import make_curvature
@@ -154,6 +156,23 @@ def test_what_cannot_be_batched_is_done_one_by_one_and_said_once(strategy: Any) 
         warnings.simplefilter("error")
         again, _ = curvature.products(identity_rows(6), 6)
     assert np.array_equal(hessian, again)
+
+
+@both
+@pytest.mark.parametrize("error", OUT_OF_MEANS)
+def test_a_batch_without_memory_is_not_taken_for_one_that_cannot_be(
+    strategy: Any, error: type[Exception]
+) -> None:
+    x = parameter(0.1, 0.2, 0.3)
+
+    def closure() -> Tensor:
+        y = x.exp()
+        y.register_hook(raising_in_a_batch(error))
+        return y.square().sum()
+
+    curvature = make_curvature(strategy, ClosureRunner(closure, make_bridge([x])), Profile(), 1000)
+    with pytest.raises(error, match="no more"):
+        curvature.products(identity_rows(3), 3)
 
 
 @pytest.mark.filterwarnings("ignore:There is a performance drop:UserWarning")

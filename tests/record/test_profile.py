@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from profiled import profiler
 from scipy.optimize import OptimizeResult
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, record_function
@@ -69,7 +70,7 @@ def bowl(centre: float = 0.3) -> tuple[nn.Parameter, Any]:
 
 def traced(optimizer: Any, closure: Any) -> Counter[str]:
     """How often each range was shown in a trace of one step."""
-    with torch.profiler.profile(activities=[ProfilerActivity.CPU]) as trace:
+    with profiler([ProfilerActivity.CPU]) as trace:
         optimizer.step(closure)
     return Counter({event.key: event.count for event in trace.key_averages()})
 
@@ -195,7 +196,7 @@ def test_ranges_close_before_those_of_the_closure() -> None:
             return loss
 
     optimizer = MinimizeWrapper([x], {"method": "trust-ncg"}, curvature="replay")
-    with torch.profiler.profile(activities=[ProfilerActivity.CPU]) as trace:
+    with profiler([ProfilerActivity.CPU]) as trace:
         optimizer.step(closure)
     ranges = [e for e in trace.events() if e.name == "mine" or e.name in RANGES.values()]
     spans = [(e.time_range.start, e.time_range.end, e.name) for e in ranges]
@@ -225,7 +226,7 @@ def test_ranges_of_constraints_and_global_searches() -> None:
 
 def test_a_profiler_that_comes_and_goes_during_a_run(open_ranges: list[object]) -> None:
     x, evaluate = bowl()
-    trace = torch.profiler.profile(activities=[ProfilerActivity.CPU])
+    trace = profiler([ProfilerActivity.CPU])
     calls = 0
 
     def closure() -> Tensor:
@@ -252,7 +253,7 @@ def test_the_range_is_closed_when_the_closure_raises(open_ranges: list[object]) 
         raise KeyError("mine")
 
     optimizer = MinimizeWrapper([x], {"method": "BFGS"})
-    with torch.profiler.profile(activities=[ProfilerActivity.CPU]), pytest.raises(KeyError):
+    with profiler([ProfilerActivity.CPU]), pytest.raises(KeyError):
         optimizer.step(closure)
     assert not open_ranges
 

@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from batches import raising_in_a_batch
 from constrained import HS71
 from methods import EQUALITIES
 from torch import Tensor, nn
 
+from pytorch_minimize.closure.explain import OUT_OF_MEANS
 from pytorch_minimize.optim import ClosureConstraint, MinimizeWrapper
 from pytorch_minimize.scipy_minimize.methods import METHODS
 
@@ -117,6 +119,22 @@ def test_a_jacobian_row_by_row_is_told_once() -> None:
         optimizer.step(lambda: w.square().sum())
     assert len(told) == 1
     assert torch.allclose(w.detach(), torch.full((3,), 0.5, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("error", OUT_OF_MEANS)
+def test_a_jacobian_without_memory_is_not_tried_row_by_row(error: type[Exception]) -> None:
+    w = nn.Parameter(torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64))
+
+    def squares() -> Tensor:
+        squared = w.square()
+        squared.register_hook(raising_in_a_batch(error))
+        return squared * 1.0
+
+    optimizer = MinimizeWrapper(
+        [w], {"method": "SLSQP", "constraints": ClosureConstraint(squares, 1.0)}
+    )
+    with pytest.raises(error, match="no more"):
+        optimizer.step(lambda: w.square().sum())
 
 
 @pytest.mark.parametrize("method", EQUALITIES)

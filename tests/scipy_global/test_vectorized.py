@@ -13,6 +13,7 @@ from landscapes import ACKLEY, RASTRIGIN, Landscape
 from scipy.optimize import NonlinearConstraint
 from torch import Tensor, nn
 
+from pytorch_minimize.closure.explain import OUT_OF_MEANS
 from pytorch_minimize.closure.population import stack_parameters
 from pytorch_minimize.optim import ClosureConstraint, DifferentialEvolutionWrapper, vectorize
 
@@ -85,6 +86,15 @@ def test_a_module_by_functional_call() -> None:
     final = optimizer.step(lambda: loss(model), vectorized=vectorized)
     assert final.item() == loss(model).item() < start / 10
     assert optimizer.profile.counts["jac"] > 0  # the polish
+
+
+@pytest.mark.parametrize("error", OUT_OF_MEANS)
+def test_vectorize_lets_through_that_memory_is_at_its_end(error: type[Exception]) -> None:
+    def loss(model: nn.Module) -> Tensor:
+        raise error("no more of it")
+
+    with pytest.raises(error, match=r"^no more of it"):
+        vectorize(nn.Linear(2, 1), loss)([torch.ones(3, 1, 2), torch.ones(3, 1)])
 
 
 def test_vectorize_takes_the_parameters_that_are_optimised() -> None:

@@ -221,7 +221,11 @@ except RuntimeError as error:
     print("left with:", str(error).splitlines()[0])
 """
     result = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=False
+        [sys.executable, "-W", "ignore", "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
     assert "left with: CUDA error: device-side assert triggered" in result.stdout, result.stderr
 

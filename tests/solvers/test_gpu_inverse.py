@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from inverses import DEVICE_SIZES, changes, emulated_inverse, symmetric, tensors
+from profiled import profiler
 
 from pytorch_minimize import _C, extension
 from pytorch_minimize.optim import MinimizeWrapper
@@ -44,7 +45,7 @@ def test_one_launch() -> None:
     s, w, v = (x.to(CARD) for x in tensors(*arrays))
     card.product(v)
     torch.cuda.synchronize()
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
+    with profiler([torch.profiler.ProfilerActivity.CUDA]) as profile:
         card.update(change, s, w)
         card.product(v)
         torch.cuda.synchronize()

@@ -18,16 +18,15 @@ from pytorch_minimize.bridge.space import TensorSpace
 from pytorch_minimize.closure import runner
 from pytorch_minimize.optim import DualAnnealingWrapper, MinimizeWrapper
 from pytorch_minimize.scipy_minimize import optimizer as optimizer_module
-from pytorch_minimize.solvers import memory
+from pytorch_minimize.solvers import conjugate_methods, memory
 from pytorch_minimize.solvers import methods as methods_module
 from pytorch_minimize.solvers.methods import ROWS
 
 METHODS = tuple(row.name for row in ROWS.values())
+WITH_H = tuple(row.name for row in ROWS.values() if "hess_inv0" in row.options)
 PLAIN = {"SSBFGS": pytorch_minimize.ssbfgs, "SSBroyden": pytorch_minimize.ssbroyden}
 each = pytest.mark.parametrize("method", METHODS)
-dense = pytest.mark.parametrize(
-    "method", [row.name for row in ROWS.values() if "hess_inv0" in row.options]
-)
+each_with_h = pytest.mark.parametrize("method", WITH_H)
 
 
 def made(method: str, instance: Any, **more: Any) -> MinimizeWrapper:
@@ -81,8 +80,7 @@ def test_the_callback_is_told_the_iterate_and_ends_the_run(method: str) -> None:
     optimizer.step(instance.closure(1))
     assert (optimizer.res.status, optimizer.res.success) == (99, False)
     assert np.array_equal(optimizer.res.x, told[-1])
-    if "hess_inv" in optimizer.res:
-        assert optimizer.res.hess_inv.shape == (5, 5)
+    assert ("hess_inv" in optimizer.res) == (method in WITH_H)
 
 
 @each
@@ -149,7 +147,7 @@ def test_recover_is_counted() -> None:
     assert optimizer.res.success
 
 
-@dense
+@each_with_h
 def test_warm_starts_go_on_with_h_also_through_a_file(method: str, tmp_path: Path) -> None:
     path = tmp_path / "run.pt"
     instance = rosenbrock()
@@ -165,7 +163,7 @@ def test_warm_starts_go_on_with_h_also_through_a_file(method: str, tmp_path: Pat
     assert np.allclose(other.res.hess_inv, (matrix + matrix.T) / 2, rtol=1e-14)
 
 
-@dense
+@each_with_h
 def test_a_warm_start_knows_a_quadratic(method: str) -> None:
     nits = []
     for warm in (False, True):
@@ -197,12 +195,12 @@ def test_vectors_of_a_device(method: str, monkeypatch: pytest.MonkeyPatch) -> No
     for device in (None, torch.device("cpu")):
         monkeypatch.setattr(optimizer_module, "_device", lambda bridge, device=device: device)
         instance = rosenbrock()
-        warm = "hess_inv0" in ROWS[method.lower()].options
+        warm = method in WITH_H
         optimizer = made(method, instance, options={"maxiter": 15}, warm_start=warm)
         optimizer.step(instance.closure(1))
         optimizer.step(instance.closure(1))
         assert isinstance(optimizer.res.x, np.ndarray)
-        assert isinstance(optimizer.res.get("hess_inv", optimizer.res.x), np.ndarray)
+        assert not any(isinstance(value, Tensor) for value in optimizer.res.values())
         runs.append(optimizer.res)
     arrays, tensors = runs
     assert (arrays.nit, arrays.nfev) == (tensors.nit, tensors.nfev)
@@ -294,8 +292,8 @@ def test_a_device_is_waited_for_once_an_evaluation(
         return reading
 
     monkeypatch.setattr(optimizer_module, "_device", lambda bridge: device)
-    monkeypatch.setattr(optimizer_module, "TensorSpace", Waiting)
-    monkeypatch.setattr(methods_module, "TensorSpace", Waiting)
+    for module in (optimizer_module, methods_module, conjugate_methods):
+        monkeypatch.setattr(module, "TensorSpace", Waiting)
     monkeypatch.setattr(runner, "_is_on_host", lambda loss: False)
     instance, plain = rosenbrock(), rosenbrock()
     optimizer = made(method, instance)
@@ -309,13 +307,17 @@ def test_a_device_is_waited_for_once_an_evaluation(
 
     optimizer.step(closure)
     monkeypatch.undo()
-    between = np.diff(spent)
-    assert optimizer.res.nfev == len(spent)
-    # Two at the start: H is the identity, and the first line begins.
-    assert set(between[1:]) == {1}
+    between, counts = np.diff(spent), optimizer.profile.counts
+    assert optimizer.res.nfev + counts.get("reload", 0) == len(spent)
+    if ROWS[method.lower()].curvature:
+        # And once a product, up to the last evaluation.
+        assert spent[-1] == optimizer.res.nfev - 1 + optimizer.res.nhev
+    else:
+        # Two at the start: H is the identity, and the first line begins.
+        assert set(between[1:]) == {1}
     by_arrays = made(method, plain)
     by_arrays.step(plain.closure(1))
     assert optimizer.res.nit == by_arrays.res.nit
     for column in ("loss", "grad_norm", "step_length"):
         mine, its = getattr(optimizer.history, column), getattr(by_arrays.history, column)
-        assert np.allclose(mine, its, rtol=1e-4)
+        assert np.allclose(mine, its, rtol=2e-3)  # rounding parts the ways

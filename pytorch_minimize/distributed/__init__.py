@@ -1,0 +1,1 @@
+"""One run in many processes: a leader that decides, followers that evaluate with it."""
