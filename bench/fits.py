@@ -1,4 +1,9 @@
-"""Whole fits: time, evaluations and what was reached, ours and the peers', from one start."""
+"""Whole fits: time, evaluations and what was reached, ours and the peers', from one start.
+
+    python -m bench.fits
+
+runs them to the same loss; see :mod:`bench.races`.
+"""
 
 from __future__ import annotations
 
@@ -110,3 +115,9 @@ def _once(run: Run, problem: Problem, rule: Rule) -> None:
 
 def _dtype(problem: Problem) -> str:
     return str(problem.params[0].dtype).removeprefix("torch.")
+
+
+if __name__ == "__main__":
+    from .races import main
+
+    main()

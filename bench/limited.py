@@ -5,6 +5,9 @@
 The closure is a separable quadratic of n multiplications, whose own time is taken off. Iterations
 are counted from when all ten pairs are there. Beside the time stands what it is in vectors of n
 float64 that the same threads copy in the same run, read and written.
+
+Torch has so many threads, and BLAS one: at more, those of numpy and scipy fight torch's, which is
+what every optimizer of this package keeps from happening.
 """
 
 from __future__ import annotations

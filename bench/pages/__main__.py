@@ -4,9 +4,10 @@
 
 Each table stands between two comments, <!-- NAME --> and <!-- /NAME -->. The methods and the
 keywords come from their tables, everything else from bench/results/report.json, which `make bench`
-measures, and from pinn.json, iterations.json, together.json and choices.json beside it, which
-`bench.pinn`, `bench.iterations`, `bench.together` and `bench.choices` do. With --check nothing is
-written, and the exit status tells whether a table would have changed.
+measures, and from what the other measures write beside it: pinn.json, iterations.json,
+together.json and choices.json of `bench.pinn`, `bench.iterations`, `bench.together` and
+`bench.choices`, limited.json of `bench.limited` and fits.json of `bench.fits`. With --check
+nothing is written, and the exit status tells whether a table would have changed.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from .tables import TABLES
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "bench" / "results" / "report.json"
-ALONE = ("pinn", "iterations", "together", "choices")
+ALONE = ("pinn", "iterations", "limited", "fits", "together", "choices")
 PAGES = (
     *("README.md", "docs/distributed.md", "docs/keywords.md", "docs/performance.md"),
     "docs/which-method.md",

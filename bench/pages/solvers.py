@@ -1,4 +1,4 @@
-"""The tables of what `python -m bench.pinn` and `python -m bench.iterations` measured."""
+"""The tables of what bench.pinn, bench.iterations, bench.limited and bench.fits measured."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ..environment import headline
 from ..rows import Row
 from .markdown import Report, markdown, rows_of
 
-__all__ = ["iterations", "pinn", "redrawn"]
+__all__ = ["iterations", "limited", "pinn", "races", "redrawn"]
 
 
 def _values(rows: Sequence[Row], key: str) -> list[str]:
@@ -71,7 +71,49 @@ def iterations(report: Report) -> str:
         "of copying 24 n² bytes",
         "of copying 8 n² bytes",
     )
+    return f"{markdown(columns, lines)}\n\n{_where(case, 'the shortest of three runs')}"
+
+
+def limited(report: Report) -> str:
+    """Iterations of limited memory."""
+    case = report["cases"]["limited"]
+    keys = ("ms", "of scipy", "of torch.optim.LBFGS", "vectors copied")
+    lines = [
+        [f"{row['n']:,}", row["solver"], *(f"{row[key]:.3g}" for key in keys)]
+        for row in case["rows"]
+    ]
+    columns = (
+        "n",
+        "outside the closure",
+        "ms an iteration",
+        "of scipy's",
+        "of torch.optim.LBFGS's",
+        "in vectors copied",
+    )
+    return f"{markdown(columns, lines)}\n\n{_where(case, 'the shortest of some runs')}"
+
+
+def races(report: Report) -> str:
+    """Seconds to the same loss: a line for each contestant, a column for each problem."""
+    case = report["cases"]["fits"]
+    rows = case["rows"]
+    problems = _values(rows, "problem")
+    lines = []
+    for contestant in _values(rows, "contestant"):
+        mine = {row["problem"]: row for row in rows if row["contestant"] == contestant}
+        lines.append([contestant, *(_raced(mine[problem]) for problem in problems)])
+    to_reach = {row["problem"]: f"{row['loss to reach']:.4g}" for row in rows}
+    columns = ("seconds (evaluations)", *(f"{name}: {to_reach[name]}" for name in problems))
+    return f"{markdown(columns, lines)}\n\n{_where(case, 'medians of the rounds')}"
+
+
+def _raced(row: Row) -> str:
+    if "seconds" not in row:
+        return str(row.get("note", "-"))
+    return f"{row['seconds']:.3g} ({row['evaluations']})"
+
+
+def _where(case: Row, how: str) -> str:
     load = case["environment"]["machine"]["load"]
     busy = "" if load is None else f"; the machine's load was {load:.1f}"
-    where = f"{headline(case)}; {case['threads']} threads, the shortest of three runs{busy}."
-    return f"{markdown(columns, lines)}\n\n{where}"
+    return f"{headline(case)}; {case['threads']} threads, {how}{busy}."

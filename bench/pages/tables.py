@@ -305,6 +305,8 @@ TABLES: Mapping[str, tuple[set[str], Callable[[Report], str]]] = {
     "pinn": ({"pinn"}, solvers.pinn),
     "redrawn": ({"pinn"}, solvers.redrawn),
     "iterations": ({"iterations"}, solvers.iterations),
+    "limited": ({"limited"}, solvers.limited),
+    "races": ({"fits"}, solvers.races),
     "together": ({"together"}, together.together),
     "kept": (_OVERHEAD | _FITS | {"memory", "fixed"}, kept),
     **CHOICES,
