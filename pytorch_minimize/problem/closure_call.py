@@ -12,7 +12,7 @@ from .guard import Guard
 __all__ = ["ClosureCall", "make_closure_call"]
 
 ClosureCall: TypeAlias = Callable[[], tuple[float, Any, bool, bool, float]]
-"""The fields of an :class:`~.evaluator.Evaluation` after the point, as far as ``largest``."""
+"""The fields of an :class:`~.evaluation.Evaluation` after the point, as far as ``largest``."""
 
 
 def make_closure_call(runner: ClosureRunner, bridge: object, guard: Guard) -> ClosureCall | None:

@@ -11,7 +11,8 @@ from ..bridge.interface import V
 from ..curvature.double_backward import identity_rows, symmetrise
 from ..curvature.strategies import Curvature
 from ..typing import Array, Loss
-from .evaluator import Evaluation, Evaluator
+from .evaluation import Evaluation
+from .evaluator import Evaluator
 
 __all__ = ["Curved", "CurvedEvaluator"]
 

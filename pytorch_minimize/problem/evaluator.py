@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from time import perf_counter
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
 from torch import Tensor
-from typing_extensions import NamedTuple  # typing's is not generic before Python 3.11
 
 from ..bridge.interface import Bridge, V
 from ..bridge.space import Space
@@ -18,57 +17,14 @@ from ..closure.runner import ClosureRunner
 from ..record.profile import Profile
 from ..typing import Loss
 from .closure_call import ClosureCall, make_closure_call
+from .evaluation import Evaluation, Source
 from .guard import Guard
 
-__all__ = ["Evaluation", "Evaluator", "Source"]
+__all__ = ["Evaluator"]
 
 R = TypeVar("R")
-V_co = TypeVar("V_co", covariant=True)
 
 _NOTHING = contextlib.nullcontext()
-
-
-class Source(Protocol[V_co]):
-    """Stands in for the runner of the closure, where that runs in many processes."""
-
-    recovered: bool
-
-    @property
-    def recover(self) -> tuple[type[Exception], ...]: ...
-
-    @property
-    def recovered_why(self) -> str: ...
-
-    def value(self) -> float: ...
-
-    def value_and_gradient(self) -> float: ...
-
-    def gradient(self) -> tuple[V_co, bool]:
-        """That of the last evaluation, as :meth:`Bridge.gradient` gives it."""
-
-    def clear_grads(self) -> None: ...
-
-
-class Evaluation(NamedTuple, Generic[V]):
-    """What the closure gave at a point (Note [true values]).
-
-    Attributes:
-        x: the point, a vector that is never written again (Note [points stay]).
-        value: the loss there, NaN and infinities included.
-        gradient: of the loss; None where none was computed, or it is no longer kept.
-        finite: whether the loss and the gradient are.
-        recovered: whether the loss stands for an exception that the closure may raise.
-        largest: max |g_i| where the gradient is finite; NaN where nobody has looked.
-        scalars: what was measured of the gradient, where it came over with the loss.
-    """
-
-    x: V
-    value: float
-    gradient: V | None
-    finite: bool
-    recovered: bool = False
-    largest: float = math.nan
-    scalars: Sequence[float] = ()
 
 
 class Evaluator(Generic[V]):

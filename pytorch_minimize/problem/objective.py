@@ -13,7 +13,8 @@ import numpy as np
 from ..bridge.interface import V
 from ..settings import OnNonfinite
 from ..typing import Array
-from .evaluator import Evaluation, Evaluator
+from .evaluation import Evaluation
+from .evaluator import Evaluator
 
 __all__ = ["NonfiniteError", "Objective", "Where"]
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..bridge.interface import V
 from ..bridge.space import TensorSpace
-from ..problem.evaluator import Evaluation
+from ..problem.evaluation import Evaluation
 from ..problem.objective import Objective, Where
 from ..row import Habits
 from .endings import Ending, leave

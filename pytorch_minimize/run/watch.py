@@ -10,7 +10,7 @@ from scipy.optimize import OptimizeResult
 from tqdm.auto import tqdm
 
 from ..bridge.interface import V
-from ..problem.evaluator import Evaluation
+from ..problem.evaluation import Evaluation
 from ..problem.objective import Objective
 from ..record.checkpoint import Checkpoint
 from ..record.history import History

@@ -13,7 +13,7 @@ from scipy.optimize import OptimizeResult
 from ..bridge.vectors import as_vector
 from ..curvature.positive_definite import shift_to_positive_definite
 from ..problem.curved import Curved, CurvedEvaluator
-from ..problem.evaluator import Evaluation
+from ..problem.evaluation import Evaluation
 from ..problem.objective import Objective
 from ..row import Asks
 from ..run.endings import Ending
