@@ -54,8 +54,9 @@ RUNTIMES = $(foreach name,asan ubsan stdc++,$(shell $(CXX) -print-file-name=lib$
 
 # What is mostly C++.
 IN_C := $(wildcard tests/*/test_bridge*.py) tests/bridge/test_tensor_bridge.py \
-	tests/problem/test_guard.py tests/record/test_profile.py \
-	tests/solvers/test_inverse.py tests/solvers/test_device_inverse.py
+	tests/problem/test_guard.py tests/problem/test_closure_call.py tests/record/test_profile.py \
+	tests/solvers/test_inverse.py tests/solvers/test_device_inverse.py \
+	tests/solvers/test_ring.py tests/solvers/test_gpu_ring.py
 
 sanitize: $(VENV)/built
 	SANITIZE=1 TESTING=1 $(BIN)/python setup.py -q build --build-temp $(SANITIZED)/temp --build-lib $(SANITIZED)/lib
