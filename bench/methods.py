@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
@@ -32,6 +33,8 @@ METHODS = (
 )
 _CURVED = ("Newton-CG", "trust-ncg", "trust-krylov", "trust-constr")
 _NAMES = (OURS, "straightforward", "torchmin, scipy", "botorch")
+_PATIENCE = 20
+"""Seconds for one fit; what takes longer is a note in its row."""
 
 
 class _Defaults(Rule):
@@ -53,9 +56,10 @@ def by_method(problem: str, methods: list[str], rounds: int) -> Iterator[Row]:
         row: dict[str, Any] = {"problem": problem, "n": made.numel, "method": method}
         cases: dict[str, Callable[[], float]] = {}
         for name, run in runs.items():
-            refusal = why_not(PEERS[name], partial(_seconds, made, partial(run, made, rule)))
+            case = partial(_seconds, made, partial(run, made, rule))
+            refusal = why_not(PEERS[name], partial(_in_time, case))
             if refusal is None:
-                cases[name] = partial(_seconds, made, partial(run, made, rule))
+                cases[name] = case
                 row |= {f"{name} evaluations": made.evaluations, f"{name} loss": made.end()[0]}
             else:
                 row[f"{name} note"] = refusal
@@ -67,6 +71,19 @@ def by_method(problem: str, methods: list[str], rounds: int) -> Iterator[Row]:
 def _seconds(problem: Problem, run: Callable[[], object]) -> float:
     problem.reset()
     return timed(run)
+
+
+def _in_time(case: Callable[[], object]) -> None:
+    def too_late(signum: int, frame: object) -> None:
+        raise TimeoutError(f"more than {_PATIENCE} s")
+
+    before = signal.signal(signal.SIGALRM, too_late)
+    signal.alarm(_PATIENCE)
+    try:
+        case()
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def _straightforward_hessp(problem: Problem, rule: Rule) -> None:

@@ -205,7 +205,8 @@ def by_method(report: Report) -> str:
         cells = []
         for name in names:
             if f"{name} s" not in row:
-                cells.append("-")
+                note = str(row.get(f"{name} note", ""))
+                cells.append(note.rpartition(": ")[2] if "TimeoutError" in note else "-")
                 continue
             loss = row[f"{name} loss"].median
             elsewhere = abs(loss - row[f"{OURS} loss"].median) > 1e-2 * abs(loss)
