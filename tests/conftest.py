@@ -8,6 +8,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+# Before the first import of torch. Where tests run side by side on few cores, a thread that spins
+# until another has done its part keeps it from the core: five times as long under two threads.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 import numpy as np
 import pytest
 import scipy.linalg.blas  # noqa: F401  (loads the library that the header names)
