@@ -1,0 +1,113 @@
+"""README and the manual: every example runs as it is printed, every picture and link is there."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+sybil = pytest.importorskip("sybil", reason="the extra 'test' is not installed")
+
+from sybil.parsers.markdown import PythonCodeBlockParser  # noqa: E402
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+FIRST_FIT = DOCS / "first-fit.md"
+
+# Those of frameworks are run where these are installed (tests/frameworks), those of a card on one.
+ELSEWHERE = {DOCS / "gpu.md"}
+PAGES = [
+    ROOT / "README.md",
+    *sorted(DOCS.glob("*.md")),
+    *(page for folder in ("guide", "coming-from", "reference") for page in sorted(DOCS.glob(f"{folder}/*.md"))),
+]
+LINK = re.compile(r"!?\[[^]]*\]\(([^)\s]+)\)")
+
+
+def run(page: Path, names: dict[str, Any]) -> int:
+    """Run every example of a page, one after the other; how many there were."""
+    document = sybil.Document.parse(str(page), PythonCodeBlockParser())
+    document.namespace.update(names)
+    count = 0
+    for example in document:
+        example.evaluate()
+        count += 1
+    names.update(document.namespace)
+    return count
+
+
+@pytest.fixture
+def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A process group of one process, where an example begins one."""
+    start = torch.distributed.init_process_group
+    store = {"init_method": f"file://{tmp_path / 'store'}", "rank": 0, "world_size": 1}
+    monkeypatch.setattr(torch.distributed, "init_process_group", lambda: start("gloo", **store))
+    yield
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
+@pytest.fixture
+def names() -> dict[str, Any]:
+    """What the pages go on from: the names of the first fit before it, and two closures."""
+    found: dict[str, Any] = {}
+    run(FIRST_FIT, found)
+    torch.manual_seed(0)
+    for layer in (found["model"][0], found["model"][-1]):
+        layer.reset_parameters()
+
+    def closure_with_backward() -> Tensor:
+        found["optimizer"].zero_grad()
+        loss: Tensor = found["closure"]()
+        loss.backward()
+        return loss
+
+    return found | {"closure_with_backward": closure_with_backward}
+
+
+# What pages say that the optimizer warns of.
+@pytest.mark.filterwarnings("ignore:the start is outside the bounds")
+@pytest.mark.filterwarnings("ignore:the loss or its gradient")
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_the_examples_run(
+    page: Path,
+    names: dict[str, Any],
+    alone: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = page.read_text(encoding="utf-8")
+    if page in ELSEWHERE:
+        return
+    assert run(page, {} if page.name == "README.md" else names) == text.count("```python\n")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_what_it_links_is_there(page: Path) -> None:
+    """Anchors in the manual are looked after by its build."""
+    for target in LINK.findall(page.read_text(encoding="utf-8")):
+        path, _, anchor = target.partition("#")
+        if re.match(r"[a-z]+:", target) or path.startswith("made/"):
+            continue
+        linked = page.parent / path if path else page
+        assert linked.exists(), target
+        if linked.suffix == ".png":
+            assert linked.read_bytes().startswith(b"\x89PNG")
+        elif anchor:
+            assert anchor in anchors(linked), target
+
+
+def anchors(page: Path) -> set[str]:
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_the_readme_is_short() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 130
