@@ -2,8 +2,8 @@
 
     python -m bench.pages [--check]
 
-Each table stands between two comments, <!-- NAME --> and <!-- /NAME -->. The methods and the
-keywords come from their tables, everything else from bench/results/report.json, which `make bench`
+Each table stands between two comments, <!-- NAME --> and <!-- /NAME -->. The methods, their statuses
+and the keywords come from their tables, everything else from bench/results/report.json, which `make bench`
 measures, and from what the other measures write beside it: pinn.json, iterations.json,
 together.json and choices.json of `bench.pinn`, `bench.iterations`, `bench.together` and
 `bench.choices`, limited.json of `bench.limited` and fits.json of `bench.fits`. With --check
@@ -27,7 +27,8 @@ RESULTS = ROOT / "bench" / "results" / "report.json"
 ALONE = ("pinn", "iterations", "limited", "fits", "together", "choices")
 PAGES = (
     *("README.md", "docs/distributed.md", "docs/keywords.md", "docs/performance.md"),
-    "docs/which-method.md",
+    *("docs/which-method.md", "docs/guide/global.md", "docs/guide/why-it-stopped.md"),
+    "docs/reference/methods.md",
 )
 
 

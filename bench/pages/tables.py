@@ -1,4 +1,4 @@
-"""The tables of README.md and docs/performance.md, in Markdown, from a report."""
+"""The tables of README.md and of the pages in docs/, in Markdown, from a report."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from ..problems import FITS
 from ..rows import Row, from_json
 from . import solvers, together
 from .choices import CHOICES
+from .endings import ENDINGS
 from .markdown import Report, markdown, rows_of, seconds, shown, source
 
 
@@ -33,6 +34,16 @@ def methods(report: Report) -> str:
 
     columns = ("method", "gradient", "curvature", "bounds", "constraints")
     return markdown(columns, [row(method) for method in (METHODS | ROWS).values()])
+
+
+def own_options(report: Report) -> str:
+    """The options of our methods, all but `disp`, which each has."""
+    named = {row.name: ", ".join(f"`{name}`" for name in _named(row)) for row in ROWS.values()}
+    return markdown(("method", "options"), [[f"`{name}`", names] for name, names in named.items()])
+
+
+def _named(row: Solver) -> Sequence[str]:
+    return sorted((row.options or frozenset()) - {"disp"})
 
 
 def keywords(report: Report) -> str:
@@ -284,6 +295,7 @@ _FITS = {f"fit-{problem}" for problem in FITS}
 
 TABLES: Mapping[str, tuple[set[str], Callable[[Report], str]]] = {
     "methods": (set(), methods),
+    "own_options": (set(), own_options),
     "keywords": (set(), keywords),
     "bridge": ({"bridge"}, bridge),
     "overhead": (_OVERHEAD, overhead),
@@ -310,5 +322,6 @@ TABLES: Mapping[str, tuple[set[str], Callable[[Report], str]]] = {
     "together": ({"together"}, together.together),
     "kept": (_OVERHEAD | _FITS | {"memory", "fixed"}, kept),
     **CHOICES,
+    **ENDINGS,
 }
 """What each table needs of the report, and what makes it."""
