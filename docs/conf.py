@@ -44,8 +44,8 @@ napoleon_numpy_docstring = False
 napoleon_use_ivar = True
 maximum_signature_line_length = 80
 
-# What is not found in an inventory: other packages' names, rooms of ours that are not for users, and
-# sentences of Raises and Returns that begin without a name.
+# What is not found in an inventory: other packages' names, rooms of ours that are not for users,
+# and sentences of Raises and Returns that begin without a name.
 nitpick_ignore_regex = [
     ("py:.*", r"(torch|scipy|numpy|np|matplotlib|collections|pathlib|os)\b.*"),
     ("py:.*", r"pytorch_minimize\.\w+\..*"),

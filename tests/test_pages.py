@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,11 @@ ELSEWHERE = {DOCS / "gpu.md"}
 PAGES = [
     ROOT / "README.md",
     *sorted(DOCS.glob("*.md")),
-    *(page for folder in ("guide", "coming-from", "reference") for page in sorted(DOCS.glob(f"{folder}/*.md"))),
+    *(
+        page
+        for folder in ("guide", "coming-from", "reference")
+        for page in sorted(DOCS.glob(f"{folder}/*.md"))
+    ),
 ]
 LINK = re.compile(r"!?\[[^]]*\]\(([^)\s]+)\)")
 

@@ -1,7 +1,7 @@
 """The tables of docs/guide/why-it-stopped.md: each status of each method, and what to do.
 
-The statuses of ours come from :class:`~pytorch_minimize.run.endings.Ending`. Those of scipy's methods
-are written here, since scipy has them in no table; a test provokes them.
+The statuses of ours come from :class:`~pytorch_minimize.run.endings.Ending`. Those of methods are
+written here, since scipy has them in no table; a test provokes them.
 """
 
 from __future__ import annotations
@@ -134,7 +134,9 @@ STOPS: Mapping[str, tuple[tuple[str, ...], Sequence[Stop]]] = {
     "stops_of_values": (
         OF_VALUES,
         (
-            Stop(0, True, "Optimization terminated successfully.", "`xatol`, `fatol`; `xtol`, `ftol`"),
+            Stop(
+                0, True, "Optimization terminated successfully.", "`xatol`, `fatol`; `xtol`, `ftol`"
+            ),
             Stop(
                 1,
                 False,

@@ -117,6 +117,32 @@ def fits(report: Report) -> str:
     return f"{markdown(columns, rows)}\n\n{source(report)}"
 
 
+def gains(report: Report) -> str:
+    """Whole fits in our time, a line for each problem; a peer that ended higher has its loss."""
+    names = [name for name in PEERS if name not in (OURS, "Python bridge")]
+    lines = []
+    for problem in FITS:
+        found = {row["peer"]: row for row in rows_of(report, f"fit-{problem}")}
+        if not any("seconds" in row for row in found.values()):
+            continue
+        lines.append(
+            [
+                f"{problem}, n = {found[OURS]['n']:,}",
+                shown(found[OURS]["seconds"]),
+                *(_in_ours(found.get(name, {}), found[OURS]["loss"].median) for name in names),
+            ]
+        )
+    return f"{markdown(('', OURS, *names), lines)}\n\n{source(report)}"
+
+
+def _in_ours(row: Row, loss: float) -> str:
+    if "/ ours" not in row:
+        return "-"
+    reached = row["loss"].median
+    elsewhere = abs(reached - loss) > 1e-2 * abs(loss)
+    return f"{row['/ ours'].median:.2f}" + (f" (loss {reached:.3g})" if elsewhere else "")
+
+
 _FIT_DIGITS = {"/ ours": 3, "loss": 7, "gradient": 2}
 
 
@@ -301,6 +327,7 @@ TABLES: Mapping[str, tuple[set[str], Callable[[Report], str]]] = {
     "overhead": (_OVERHEAD, overhead),
     "ratios": (_OVERHEAD, ratios),
     "fits": (_FITS, fits),
+    "gains": (_FITS, gains),
     "wins": (_FITS, wins),
     "memory": ({"memory"}, memory),
     "fixed": ({"fixed"}, fixed),
