@@ -27,13 +27,8 @@ RESULTS = ROOT / "bench" / "results" / "report.json"
 # Measured by themselves.
 ALONE = ("pinn", "iterations", "limited", "fits", "together", "choices", "first")
 PAGES = (
-    *(
-        "README.md",
-        "docs/benchmarks.md",
-        "docs/distributed.md",
-        "docs/keywords.md",
-        "docs/performance.md",
-    ),
+    "README.md",
+    *(f"docs/{name}.md" for name in ("benchmarks", "distributed", "keywords", "performance")),
     *("docs/which-method.md", "docs/guide/global.md", "docs/guide/why-it-stopped.md"),
     "docs/reference/methods.md",
 )
