@@ -173,7 +173,12 @@ STOPS: Mapping[str, tuple[tuple[str, ...], Sequence[Stop]]] = {
                 "Singular matrix C in LSQ subproblem",
                 "equality constraints depend on each other: leave one out",
             ),
-            Stop(8, False, "Positive directional derivative for linesearch", _PRECISION),
+            Stop(
+                8,
+                False,
+                "Positive directional derivative for linesearch",
+                f"constraints that cannot hold together; or {_PRECISION}",
+            ),
             Stop(9, False, "Iteration limit reached", "raise `maxiter`, 100 by default"),
         ),
     ),

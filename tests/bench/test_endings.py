@@ -99,10 +99,10 @@ def test_float32_ends_by_precision_loss(method: str) -> None:
 
 
 def test_constraints_that_no_point_satisfies() -> None:
-    nowhere = [{"type": "ineq", "fun": lambda x, sign=sign: sign * x[0] - 3.0} for sign in (1, -1)]
-    assert stop_of("SLSQP", ended("SLSQP", constraints=nowhere)).status == 4
-    twice = [{"type": "eq", "fun": lambda x: x[0] - 3.0}] * 2
-    assert stop_of("SLSQP", ended("SLSQP", constraints=twice)).status == 6
+    apart = [{"type": "ineq", "fun": lambda x, sign=sign: sign * x[0] - 3.0} for sign in (1, -1)]
+    equal = [{"type": "eq", "fun": lambda x, at=at: x[0] - at} for at in (2.0, 3.0)]
+    for constraints in (apart, equal, [equal[0]] * 2):
+        assert not stop_of("SLSQP", ended("SLSQP", constraints=constraints)).success
 
 
 def test_what_runs_end_by_rarely_is_said_as_scipy_says_it() -> None:
