@@ -52,7 +52,7 @@ class Counted:
             raise _Over
         self._x.grad = None
         loss = self._loss(self._x)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         self.lowest.append(min(loss.item(), self.lowest[-1] if self.lowest else math.inf))
         return loss
 

@@ -6,17 +6,24 @@ reached their names become links; where not, they stay as they are printed, with
 
 from __future__ import annotations
 
+import logging
 import os
+import re
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 from urllib.error import URLError
 from urllib.request import urlopen
 
+from sphinx.application import Sphinx
+
 import pytorch_minimize
+from pytorch_minimize.settings import Settings
 
 HERE = Path(__file__).parent
 
 project = "pytorch_minimize"
-author = "The pytorch_minimize authors"
+author = copyright = "The pytorch_minimize authors"
 version = release = pytorch_minimize.__version__
 language = "en"
 
@@ -30,6 +37,8 @@ extensions = [
 ]
 exclude_patterns = ["gallery"]  # the scripts; what is made of them is in made/
 html_theme = "furo"
+html_static_path = ["static"]
+html_css_files = ["manual.css"]
 html_title = f"pytorch_minimize {release}"
 html_show_sphinx = False
 html_copy_source = False
@@ -51,6 +60,10 @@ nitpick_ignore_regex = [
     ("py:.*", r"pytorch_minimize\.\w+\..*"),
     ("py:.*", r"[^.]*|.*\s.*"),
 ]
+
+
+# The theme's colours set the root logger to INFO, and the gallery's runs would be told of.
+logging.getLogger("pytorch_minimize").setLevel(logging.WARNING)
 
 
 def reachable(inventory: str) -> bool:
@@ -86,3 +99,36 @@ sphinx_gallery_conf = {
     "min_reported_time": 1e9,
     "within_subsection_order": "FileNameSortKey",
 }
+
+# The keywords of every optimizer have a page of their own, and are not said again for each.
+_KEYWORDS = [field.name for field in fields(Settings)]
+_ENTRY = re.compile(rf"    ({'|'.join(_KEYWORDS)}) \(")
+_THEIR_PAGE = "    **keywords: those that :doc:`every optimizer </keywords>` takes."
+
+
+def shorten_docstring(
+    app: Sphinx, what: str, name: str, obj: object, options: Any, lines: list[str]
+) -> None:
+    """Leave the keywords out; and the module's own line, which the first page has."""
+    if what == "module":
+        lines.clear()
+    entries = [number for number, line in enumerate(lines) if _ENTRY.match(line)]
+    if len(entries) < len(_KEYWORDS):
+        return
+    end = entries[-1] + 1
+    while end < len(lines) and lines[end].startswith(" " * 8):
+        end += 1
+    lines[entries[0] : end] = [_THEIR_PAGE]
+
+
+def shorten_signature(
+    app: Sphinx, what: str, name: str, obj: object, options: Any, signature: str | None, back: str
+) -> tuple[str, str] | None:
+    """The same in a signature."""
+    head, found, _ = (signature or "").partition(f", *, {_KEYWORDS[0]}")
+    return (f"{head}, **keywords)", back) if found else None
+
+
+def setup(app: Sphinx) -> None:
+    app.connect("autodoc-process-docstring", shorten_docstring, priority=400)  # before napoleon
+    app.connect("autodoc-process-signature", shorten_signature)
