@@ -153,15 +153,19 @@ $(SCIPYS:%=.venv-scipy-%/set-up): .venv-scipy-%/set-up: $(VENV)/set-up
 	$(@D)/bin/python -m pip --disable-pip-version-check install -q --upgrade 'scipy==$*.*' numpy
 	touch $@
 
-# The manual, with warnings as errors: whole, into build/docs; quickly, without running the gallery;
-# and the links to other places, which needs the network.
+# The manual, with warnings as errors: whole, into build/docs; quickly, without running the gallery,
+# whose pages are then not kept; and the links to other places, which needs the network.
 SPHINX := $(BIN)/python -m sphinx -q -W --keep-going -n
 
 docs: $(VENV)/built
 	$(SPHINX) -b html docs build/docs
 
 docs-check: $(VENV)/built
+	rm -rf docs/made
 	GALLERY=0 $(SPHINX) -b html docs build/docs-check
+	rm -rf docs/made
 
 linkcheck: $(VENV)/built
+	rm -rf docs/made
 	GALLERY=0 $(SPHINX) -b linkcheck docs build/linkcheck
+	rm -rf docs/made

@@ -91,6 +91,7 @@ sphinx_gallery_conf = {
     "examples_dirs": [str(HERE / "gallery")],
     "gallery_dirs": ["made/gallery"],
     "filename_pattern": r"plot_\w+\.py$",
+    "ignore_pattern": r"(^|/)(?!plot_)\w+\.py$",  # what a page starts in processes of its own
     "plot_gallery": os.environ.get("GALLERY", "1") == "1",
     "abort_on_example_error": True,
     "download_all_examples": False,
