@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,11 +14,12 @@ from scipy.optimize._trustregion_constr.minimize_trustregion_constr import TERMI
 from torch import Tensor
 
 from bench.pages.endings import STOPS, Stop, of_family, ours
-from pytorch_minimize import MinimizeWrapper
+from pytorch_minimize import MinimizeWrapper, optim
 from pytorch_minimize.run.endings import Ending
 from pytorch_minimize.scipy_minimize.methods import METHODS
 from pytorch_minimize.solvers.methods import ROWS
 
+PAGE = Path(__file__).parents[2] / "docs" / "guide" / "why-it-stopped.md"
 FAMILIES = {method: stops for methods, stops in STOPS.values() for method in methods}
 # Its statuses are others in scipy 1.15 and since; the page says what to go by.
 IN_WORDS = {"COBYLA"}
@@ -115,6 +117,30 @@ def test_what_runs_end_by_rarely_is_said_as_scipy_says_it() -> None:
 def test_cobyla_by_its_words() -> None:
     assert ended("COBYLA").success
     assert not ended("COBYLA", options={"maxiter": 5}).success
+
+
+@pytest.mark.parametrize(
+    ("make", "keywords"),
+    [
+        (optim.BasinHoppingWrapper, {"basinhopping_kwargs": {"niter": 2, "rng": 0}}),
+        (optim.DifferentialEvolutionWrapper, {"de_kwargs": {"rng": 0}}),
+        (optim.DifferentialEvolutionWrapper, {"de_kwargs": {"rng": 0, "maxiter": 2}}),
+        (optim.SHGOWrapper, {}),
+        (optim.DualAnnealingWrapper, {"da_kwargs": {"rng": 0, "maxiter": 10}}),
+        (optim.DirectWrapper, {"direct_kwargs": {"maxfun": 50}}),
+        (optim.DirectWrapper, {"direct_kwargs": {"maxiter": 10}}),
+        (optim.BruteWrapper, {"brute_kwargs": {"Ns": 4}}),
+    ],
+)
+def test_the_page_has_what_a_global_optimiser_says(
+    make: type[Any], keywords: Mapping[str, Any]
+) -> None:
+    x = torch.nn.Parameter(torch.tensor([1.5, -0.5], dtype=torch.float64))
+    optimizer = make([{"params": [x], "bounds": (-3.0, 3.0)}], **keywords)
+    optimizer.step(lambda: (x**2).sum() + torch.cos(3.0 * x).sum())
+    said = optimizer.res.message
+    text = said if isinstance(said, str) else said[0]
+    assert text.partition("=")[0] in PAGE.read_text(encoding="utf-8")
 
 
 def test_the_tables_have_all_of_ours() -> None:
