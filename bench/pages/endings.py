@@ -226,23 +226,25 @@ STOPS: Mapping[str, tuple[tuple[str, ...], Sequence[Stop]]] = {
 }
 """Table -> the methods that it is of, and how they end."""
 
-_DO: Mapping[Ending, str] = {
-    Ending.FIXED: "nothing is left to search: loosen the bounds, if that was not meant",
-    Ending.ITERATIONS: "`maxiter`, of a method that knows none (TNC)",
-    Ending.CALLBACK: "your callback ended it; the parameters hold the iterate that it was told of",
-    Ending.TIMEOUT: "go on by another `step`, or tomorrow: [Limits](limits.md)",
-    Ending.EVALUATIONS: "the same",
-    Ending.STALLED: "converged, as `rtol` says it",
-    Ending.BROKEN_DOWN: "the parameters hold the best point; another method, or float64",
-    Ending.NONFINITE: "the parameters hold the best point: [When the loss fails](failures.md)",
-    Ending.UNSURE: "look at the gradient, or go on by another `step` from there",
+_DO: Mapping[str, str] = {
+    "FIXED": "nothing is left to search: loosen the bounds, if that was not meant",
+    "ITERATIONS": "`maxiter`, of a method that knows none (TNC)",
+    "CALLBACK": "your callback ended it; the parameters hold the iterate that it was told of",
+    "TIMEOUT": "go on by another `step`, or tomorrow: [Limits](limits.md)",
+    "EVALUATIONS": "the same",
+    "STALLED": "converged, as `rtol` says it",
+    "BROKEN_DOWN": "the parameters hold the best point; another method, or float64",
+    "NONFINITE": "the parameters hold the best point: [When the loss fails](failures.md)",
+    "UNSURE": "look at the gradient, or go on by another `step` from there",
+    "RAISED": "what was raised came out of `step`; the parameters hold the best point",
+    "HOPELESS": "of one of [many starts](../many-starts.md), which others are far below",
 }
 
 
 def ours(report: Report) -> str:
     """Of any method."""
     lines = [
-        [ending.status, "yes" if ending.success else "no", ending.message, _DO[ending]]
+        [ending.status, "yes" if ending.success else "no", ending.message, _DO[ending.name]]
         for ending in sorted(Ending, key=lambda ending: ending.status)
     ]
     return markdown(("status", "success", "message", "what it means, and what to do"), lines)
