@@ -63,7 +63,8 @@ nitpick_ignore_regex = [
 
 
 # The theme's colours set the root logger to INFO, and the gallery's runs would be told of.
-logging.getLogger("pytorch_minimize").setLevel(logging.WARNING)
+for name in ("pytorch_minimize", "matplotlib"):
+    logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def reachable(inventory: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -60,6 +61,16 @@ def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.fixture
+def logging_restored() -> Iterator[None]:
+    """A page sets the logger up as a user would, for the whole process."""
+    logger, root = logging.getLogger("pytorch_minimize"), logging.getLogger()
+    level, handlers = logger.level, root.handlers[:]
+    yield
+    logger.setLevel(level)
+    root.handlers[:] = handlers
+
+
+@pytest.fixture
 def names() -> dict[str, Any]:
     """What the pages go on from: the names of the first fit before it, and two closures."""
     found: dict[str, Any] = {}
@@ -85,6 +96,7 @@ def test_the_examples_run(
     page: Path,
     names: dict[str, Any],
     alone: None,
+    logging_restored: None,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
