@@ -23,8 +23,7 @@ ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 FIRST_FIT = DOCS / "first-fit.md"
 
-# Those of frameworks are run where these are installed (tests/frameworks), those of a card on one.
-ELSEWHERE = {DOCS / "gpu.md"}
+# Those of frameworks are run where these are installed (tests/frameworks).
 PAGES = [
     ROOT / "README.md",
     *sorted(DOCS.glob("*.md")),
@@ -102,8 +101,6 @@ def test_the_examples_run(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     text = page.read_text(encoding="utf-8")
-    if page in ELSEWHERE:
-        return
     assert run(page, {} if page.name == "README.md" else names) == text.count("```python\n")
 
 
