@@ -69,22 +69,27 @@ def logging_restored() -> Iterator[None]:
     root.handlers[:] = handlers
 
 
-@pytest.fixture
-def names() -> dict[str, Any]:
-    """What the pages go on from: the names of the first fit before it, and two closures."""
+@pytest.fixture(scope="module")
+def first_fit() -> dict[str, Any]:
+    """The names of that page."""
     found: dict[str, Any] = {}
     run(FIRST_FIT, found)
-    torch.manual_seed(0)
-    for layer in (found["model"][0], found["model"][-1]):
+    return found
+
+
+@pytest.fixture
+def names(first_fit: dict[str, Any]) -> dict[str, Any]:
+    """What the pages go on from: those names, the model as before the fit, and two closures."""
+    for layer in (first_fit["model"][0], first_fit["model"][-1]):
         layer.reset_parameters()
 
     def closure_with_backward() -> Tensor:
-        found["optimizer"].zero_grad()
-        loss: Tensor = found["closure"]()
+        first_fit["optimizer"].zero_grad()
+        loss: Tensor = first_fit["closure"]()
         loss.backward()
         return loss
 
-    return found | {"closure_with_backward": closure_with_backward}
+    return first_fit | {"closure_with_backward": closure_with_backward}
 
 
 # What pages say that the optimizer warns of.
