@@ -118,20 +118,19 @@ def fits(report: Report) -> str:
 
 
 def gains(report: Report) -> str:
-    """Whole fits in our time, a line for each problem; a peer that ended higher has its loss."""
+    """Whole fits in our time, a line for each problem; with losses where they are not the same."""
     names = [name for name in PEERS if name not in (OURS, "Python bridge")]
     lines = []
     for problem in FITS:
         found = {row["peer"]: row for row in rows_of(report, f"fit-{problem}")}
         if not any("seconds" in row for row in found.values()):
             continue
-        lines.append(
-            [
-                f"{problem}, n = {found[OURS]['n']:,}",
-                shown(found[OURS]["seconds"]),
-                *(_in_ours(found.get(name, {}), found[OURS]["loss"].median) for name in names),
-            ]
-        )
+        loss = found[OURS]["loss"].median
+        theirs = [_in_ours(found.get(name, {}), loss) for name in names]
+        ours = shown(found[OURS]["seconds"])
+        if any("loss" in cell for cell in theirs):
+            ours += f" (loss {loss:.3g})"
+        lines.append([f"{problem}, n = {found[OURS]['n']:,}", ours, *theirs])
     return f"{markdown(('', OURS, *names), lines)}\n\n{source(report)}"
 
 
