@@ -15,7 +15,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # As many processes as there are cores, and a file's tests in one of them.
 PARALLEL := -n auto --maxprocesses 4 --dist loadfile
 
-.PHONY: demo demo-global demo-pinn demo-burgers demo-distributed test test-roundings test-scipy bench lint sanitize cuda-check
+.PHONY: demo demo-global demo-pinn demo-burgers demo-distributed test test-roundings test-scipy bench lint sanitize cuda-check docs docs-check linkcheck
 
 demo: $(VENV)/built
 	$(BIN)/python examples/digits.py
@@ -111,7 +111,7 @@ $(CUDA_VENV)/built: $(CUDA_VENV)/set-up setup.py $(CSRC) $(wildcard pytorch_mini
 $(VENV)/set-up: constraints.txt pyproject.toml setup.py
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) torch numpy setuptools ninja pybind11
-	EXTENSION=0 $(PIP) --no-build-isolation -e '.[plot,examples,report,test,dev]'
+	EXTENSION=0 $(PIP) --no-build-isolation -e '.[plot,examples,report,test,dev,docs]'
 	touch $@
 
 # An environment that sees what $(VENV) has, behind what it gets itself. Before Python 3.12 one is
@@ -152,3 +152,20 @@ $(SCIPYS:%=.venv-scipy-%/set-up): .venv-scipy-%/set-up: $(VENV)/set-up
 	$(layer)
 	$(@D)/bin/python -m pip --disable-pip-version-check install -q --upgrade 'scipy==$*.*' numpy
 	touch $@
+
+# The manual, with warnings as errors: whole, into build/docs; quickly, without running the gallery,
+# whose pages are then not kept; and the links to other places, which needs the network.
+SPHINX := $(BIN)/python -m sphinx -q -W --keep-going -n
+
+docs: $(VENV)/built
+	$(SPHINX) -b html docs build/docs
+
+docs-check: $(VENV)/built
+	rm -rf docs/made
+	GALLERY=0 $(SPHINX) -b html docs build/docs-check
+	rm -rf docs/made
+
+linkcheck: $(VENV)/built
+	rm -rf docs/made
+	GALLERY=0 $(SPHINX) -b linkcheck docs build/linkcheck
+	rm -rf docs/made

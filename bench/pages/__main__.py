@@ -2,12 +2,11 @@
 
     python -m bench.pages [--check]
 
-Each table stands between two comments, <!-- NAME --> and <!-- /NAME -->. The methods and the
-keywords come from their tables, everything else from bench/results/report.json, which `make bench`
-measures, and from what the other measures write beside it: pinn.json, iterations.json,
-together.json and choices.json of `bench.pinn`, `bench.iterations`, `bench.together` and
-`bench.choices`, limited.json of `bench.limited` and fits.json of `bench.fits`. With --check
-nothing is written, and the exit status tells whether a table would have changed.
+Each table stands between two comments, <!-- NAME --> and <!-- /NAME -->. The methods, their
+statuses and the keywords come from their tables, everything else from bench/results/report.json,
+which `make bench` measures, and from what the other measures write beside it: NAME.json of
+`python -m bench.NAME` (ALONE). With --check nothing is written, and the exit status tells whether a
+table would have changed.
 """
 
 from __future__ import annotations
@@ -18,16 +17,20 @@ import re
 import sys
 from pathlib import Path
 
+from .. import first
 from ..plots import draw
 from .markdown import Report
 from .tables import TABLES
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "bench" / "results" / "report.json"
-ALONE = ("pinn", "iterations", "limited", "fits", "together", "choices")
+# Measured by themselves.
+ALONE = ("pinn", "iterations", "limited", "fits", "together", "choices", "first")
 PAGES = (
-    *("README.md", "docs/distributed.md", "docs/keywords.md", "docs/performance.md"),
-    "docs/which-method.md",
+    "README.md",
+    *(f"docs/{name}.md" for name in ("benchmarks", "distributed", "keywords", "performance")),
+    *("docs/which-method.md", "docs/guide/global.md", "docs/guide/why-it-stopped.md"),
+    "docs/reference/methods.md",
 )
 
 
@@ -54,7 +57,7 @@ def main() -> None:
     report: Report = {"cases": {}}
     if RESULTS.exists():
         report = json.loads(RESULTS.read_text(encoding="utf-8"))
-    for name in ALONE:  # measured by themselves
+    for name in ALONE:
         path = RESULTS.with_name(f"{name}.json")
         if path.exists():
             report["cases"][name] = json.loads(path.read_text(encoding="utf-8"))
@@ -64,7 +67,9 @@ def main() -> None:
         sys.exit(new != pages)
     for path, text in new.items():
         path.write_text(text, encoding="utf-8")
-    draw(report, ROOT / "docs" / "images")
+    images = ROOT / "docs" / "images"
+    if draw(report, images) and "first" in report["cases"]:
+        first.draw(report["cases"]["first"]["rows"]).savefig(images / "first.png", dpi=110)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The tables of README.md and docs/performance.md, in Markdown, from a report."""
+"""The tables of README.md and of the pages in docs/, in Markdown, from a report."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from ..problems import FITS
 from ..rows import Row, from_json
 from . import solvers, together
 from .choices import CHOICES
+from .endings import ENDINGS
 from .markdown import Report, markdown, rows_of, seconds, shown, source
 
 
@@ -33,6 +34,16 @@ def methods(report: Report) -> str:
 
     columns = ("method", "gradient", "curvature", "bounds", "constraints")
     return markdown(columns, [row(method) for method in (METHODS | ROWS).values()])
+
+
+def own_options(report: Report) -> str:
+    """The options of our methods, all but `disp`, which each has."""
+    named = {row.name: ", ".join(f"`{name}`" for name in _named(row)) for row in ROWS.values()}
+    return markdown(("method", "options"), [[f"`{name}`", names] for name, names in named.items()])
+
+
+def _named(row: Solver) -> Sequence[str]:
+    return sorted((row.options or frozenset()) - {"disp"})
 
 
 def keywords(report: Report) -> str:
@@ -104,6 +115,31 @@ def fits(report: Report) -> str:
                 [*first, shown(row["seconds"]), figures[0], row["evaluations"], *figures[1:]]
             )
     return f"{markdown(columns, rows)}\n\n{source(report)}"
+
+
+def gains(report: Report) -> str:
+    """Whole fits in our time, a line for each problem; with losses where they are not the same."""
+    names = [name for name in PEERS if name not in (OURS, "Python bridge")]
+    lines = []
+    for problem in FITS:
+        found = {row["peer"]: row for row in rows_of(report, f"fit-{problem}")}
+        if not any("seconds" in row for row in found.values()):
+            continue
+        loss = found[OURS]["loss"].median
+        theirs = [_in_ours(found.get(name, {}), loss) for name in names]
+        ours = shown(found[OURS]["seconds"])
+        if any("loss" in cell for cell in theirs):
+            ours += f" (loss {loss:.3g})"
+        lines.append([f"{problem}, n = {found[OURS]['n']:,}", ours, *theirs])
+    return f"{markdown(('', OURS, *names), lines)}\n\n{source(report)}"
+
+
+def _in_ours(row: Row, loss: float) -> str:
+    if "/ ours" not in row:
+        return "-"
+    reached = row["loss"].median
+    elsewhere = abs(reached - loss) > 1e-2 * abs(loss)
+    return f"{row['/ ours'].median:.2f}" + (f" (loss {reached:.3g})" if elsewhere else "")
 
 
 _FIT_DIGITS = {"/ ours": 3, "loss": 7, "gradient": 2}
@@ -285,11 +321,13 @@ _FITS = {f"fit-{problem}" for problem in FITS}
 
 TABLES: Mapping[str, tuple[set[str], Callable[[Report], str]]] = {
     "methods": (set(), methods),
+    "own_options": (set(), own_options),
     "keywords": (set(), keywords),
     "bridge": ({"bridge"}, bridge),
     "overhead": (_OVERHEAD, overhead),
     "ratios": (_OVERHEAD, ratios),
     "fits": (_FITS, fits),
+    "gains": (_FITS, gains),
     "wins": (_FITS, wins),
     "memory": ({"memory"}, memory),
     "fixed": ({"fixed"}, fixed),
@@ -311,5 +349,6 @@ TABLES: Mapping[str, tuple[set[str], Callable[[Report], str]]] = {
     "together": ({"together"}, together.together),
     "kept": (_OVERHEAD | _FITS | {"memory", "fixed"}, kept),
     **CHOICES,
+    **ENDINGS,
 }
 """What each table needs of the report, and what makes it."""

@@ -45,7 +45,7 @@ def vectorize(
             "different" or "same".
 
     Returns:
-        Tensors of shape (S, *p.shape), one for each parameter p -> losses of shape (S,).
+        Tensors of shape ``(S, *p.shape)``, one for each parameter p -> losses of shape (S,).
 
     Raises:
         TypeError: no module, or no callable.
@@ -173,7 +173,7 @@ def _plain(shapes: Iterable[torch.Size]) -> list[tuple[int, ...]]:
 
 
 def stack_parameters(points: Array, params: Sequence[Tensor]) -> list[Tensor]:
-    """Flat points, one a row -> one tensor of shape (S, *p.shape) for each parameter p.
+    """Flat points, one a row -> one tensor of shape ``(S, *p.shape)`` for each parameter p.
 
     Each has the dtype and device of its parameter; a complex element is two variables. They are
     copies, which the user's code may write into.

@@ -72,11 +72,11 @@ class DifferentialEvolutionWrapper(GlobalOptimizer):
         """Minimise the loss that ``closure`` returns; a population at a time with ``vectorized``.
 
         Args:
-            closure: as for :meth:`MinimizeWrapper.step`.
+            closure: as for :meth:`~pytorch_minimize.run.optimizer.FullBatchOptimizer.step`.
             vectorized: computes the same loss for S points at once: it is called with a list of
-                one tensor of shape (S, *p.shape) for each parameter p, in the optimizer's order,
-                and returns the losses, shape (S,). For a module, :func:`vectorize` makes one. A
-                generation is then one call, and ``updating`` is "deferred".
+                one tensor of shape ``(S, *p.shape)`` for each parameter p, in the optimizer's
+                order, and returns the losses, shape (S,). For a module, :func:`vectorize` makes
+                one. A generation is then one call, and ``updating`` is "deferred".
 
         Returns:
             The loss at the solution, a detached 0-dim tensor. ``res.nfev`` counts calls of

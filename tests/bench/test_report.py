@@ -20,6 +20,7 @@ from bench.cases import CASES, Case
 from bench.figure import Figure
 from bench.goals import goals
 from bench.overhead import FreeProblem, Questions
+from bench.pages import __main__ as pages_module
 from bench.peers import OURS, PEERS, Peer, Rule, why_not
 from bench.problems import FITS
 from bench.rows import compared, from_json, merged, to_json
@@ -72,7 +73,6 @@ def test_the_report_draws_its_pictures(quick: tuple[pathlib.Path, str]) -> None:
 def test_every_table_of_the_pages_is_made_from_a_report(
     quick: tuple[pathlib.Path, str],
 ) -> None:
-    from bench.pages import __main__ as pages_module
     from bench.pages import tables as tables_module
 
     report = json.loads((quick[0] / "report.json").read_text())
@@ -100,10 +100,10 @@ def test_every_table_of_the_pages_is_made_from_a_report(
     assert "not installed" in made["fits"] or why_not(PEERS["botorch"], lambda: None) is None
 
 
-def test_the_readme_has_the_method_table_of_today() -> None:
-    from bench.pages import __main__ as pages_module
-
-    text = (ROOT / "README.md").read_text()
+@pytest.mark.parametrize("page", pages_module.PAGES)
+def test_a_page_has_the_tables_of_today(page: str) -> None:
+    """Of methods, options and statuses, which no report is needed for."""
+    text = (ROOT / page).read_text()
     assert pages_module.rewritten(text, {"cases": {}}) == text
 
 
