@@ -184,6 +184,7 @@ class Together(Bridged):
             self.res[name] = np.array(told.gradient)
         self.history.begin_segment()
         self.history.take(rows)
+        self.history.note_ending(f"{prepared.plan.name}: {self.res.get('message')}")
         self.history.end_segment(evaluations, self.profile.total)
         if math.isfinite(best_value):
             variables = Variables.of(bridge.params)
