@@ -17,7 +17,7 @@ dist.init_process_group("gloo")
 torch.manual_seed(0)  # the same model in each process
 torch.set_default_dtype(torch.float64)
 torch.set_num_threads(1)
-inputs = torch.randn(1001, 8)
+inputs = torch.randn(10001, 8)
 targets = torch.sin(inputs.sum(1, keepdim=True))
 share = slice(dist.get_rank(), None, dist.get_world_size())
 x, y = inputs[share], targets[share]
@@ -25,7 +25,7 @@ model = nn.Sequential(nn.Linear(8, 40), nn.Tanh(), nn.Linear(40, 40), nn.Tanh(),
 
 optimizer = MinimizeWrapper(
     model.parameters(),
-    dict(method="L-BFGS-B", options=dict(maxiter=100)),
+    dict(method="L-BFGS-B", options=dict(maxiter=60)),
     distributed=True,
     weight=len(x),
 )

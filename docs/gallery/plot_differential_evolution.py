@@ -57,7 +57,7 @@ for name in ("point by point", "vectorised"):
     begin = time.perf_counter()
     search.step(lambda model=model: loss_of(model), vectorized=population)
     searches[name] = search, time.perf_counter() - begin
-    print(f"{name:15} {search.res.nfev} evaluations, loss {search.res.fun:.5f}")
+    print(f"{name:15} {search.res.nfev} forward passes, loss {search.res.fun:.5f}")
 
 # %%
 fig, (left, right) = plt.subplots(1, 2, figsize=(9.5, 3.6), layout="constrained")
@@ -65,7 +65,7 @@ left.plot(times, heard, ".", color="0.6", ms=3, label="heard")
 with torch.no_grad():
     left.plot(times, local(times), color="C3", linewidth=0.9, label="L-BFGS-B")
     left.plot(times, model(times), color="C0", label="differential evolution")
-left.set(xlabel="time (s)", ylabel="amplitude", ylim=(-2, 2.6))
+left.set(xlabel="time (s)", ylabel="amplitude", xlim=(0, 0.6), ylim=(-2, 2.6))
 left.legend(fontsize=8, ncols=3, loc="upper center")
 for (name, (search, seconds)), colour in zip(searches.items(), ("C3", "C0"), strict=True):
     label = f"{name}: {seconds:.1f} s"

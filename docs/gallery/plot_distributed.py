@@ -3,8 +3,8 @@ One fit in two processes
 ========================
 
 Each process has the model and a share of the data; all of them make one fit. This page starts
-``fit_in_processes.py``, which lies beside it, once in one process and once in two, as ``torchrun`` would,
-and draws what came of it.
+``fit_in_processes.py``, which lies beside it, in one process and in two, as ``torchrun`` would, and
+draws what came of it.
 """
 
 import json
@@ -41,12 +41,13 @@ here = Path.cwd()  # where this page is run
 alone, together = start(1), start(2)
 
 # %%
-# The script itself. ``weight`` is the number of rows, for the shares are of 501 and 500 of them.
+# The script itself. ``weight`` is the number of rows, for the shares are of 5001 and 5000.
 
 print((here / "fit_in_processes.py").read_text())
 
 # %%
-# The same losses, but for rounding; and where the time of the leader went.
+# The same losses, but for rounding; and where the time of the first process went. What it waits for
+# the other is communication.
 
 fig, (left, right) = plt.subplots(1, 2, figsize=(9.5, 3.6), layout="constrained")
 left.semilogy(alone["loss"], color="0.7", linewidth=5, label="one process")
@@ -58,6 +59,6 @@ for part in ("closure", "communication", "bridge", "solver"):
     heights = [run["profile"][part] for run in (alone, together)]
     right.bar(["one process", "two processes"], heights, bottom=bottoms, label=part, width=0.6)
     bottoms = [bottom + height for bottom, height in zip(bottoms, heights, strict=True)]
-right.set_ylabel("time of the fit (s)")
-right.legend()
+right.set(ylabel="time of the fit (s)", ylim=(0, 1.3 * max(bottoms)))
+right.legend(ncols=2, loc="upper center")
 plt.show()

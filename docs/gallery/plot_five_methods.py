@@ -16,7 +16,7 @@ from pytorch_minimize import MinimizeWrapper
 
 torch.manual_seed(0)
 torch.set_default_dtype(torch.float64)
-CALLS = 1500
+CALLS = 600
 inputs = torch.linspace(-1, 1, 200).unsqueeze(1)
 targets = torch.sin(6 * inputs) * torch.exp(-inputs)
 start = nn.Sequential(nn.Linear(1, 16), nn.Tanh(), nn.Linear(16, 16), nn.Tanh(), nn.Linear(16, 1))

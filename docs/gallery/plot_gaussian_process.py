@@ -69,12 +69,10 @@ def draw(ax, title):
     ax.set(title=title, xlabel="x")
 
 
-draw(axes[0], f"before: {negative_log_likelihood().item():.1f}")
-optimizer = MinimizeWrapper(
-    [logs], dict(method="L-BFGS-B"), recover=torch.linalg.LinAlgError
-)
+draw(axes[0], f"before: loss {negative_log_likelihood().item():.1f}")
+optimizer = MinimizeWrapper([logs], dict(method="L-BFGS-B"), recover=torch.linalg.LinAlgError)
 loss = optimizer.step(negative_log_likelihood)
-draw(axes[1], f"after {optimizer.res.nfev} evaluations: {loss.item():.1f}")
+draw(axes[1], f"after {optimizer.res.nfev} evaluations: loss {loss.item():.1f}")
 axes[0].set_ylabel("y")
 axes[0].legend(fontsize=8, loc="upper left")
 plt.show()

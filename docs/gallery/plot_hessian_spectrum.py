@@ -2,8 +2,8 @@
 Spectrum of the Hessian
 =======================
 
-``optimizer.hessian(closure)`` is a linear operator of scipy: Hessian products by autograd, never the
-matrix. Its ends come from ``eigsh``; of a small model all of it can be had.
+``optimizer.hessian(closure)`` is a linear operator of scipy: Hessian products by autograd, never
+the matrix. Its ends come from ``eigsh``; of a small model all of it can be had.
 """
 
 import matplotlib.pyplot as plt

@@ -2,8 +2,8 @@
 Micro-batches
 =============
 
-A batch whose graph does not fit into memory is summed up in parts: the closure calls ``backward`` for
-each. The fit is the same, to rounding; what autograd keeps for the backward pass is a part of it.
+A batch whose graph does not fit into memory is summed up in parts: the closure calls ``backward``
+for each. The fit is the same, to rounding; what autograd keeps for the backward pass is less.
 """
 
 import copy
@@ -19,7 +19,6 @@ torch.set_default_dtype(torch.float64)
 inputs = torch.randn(4000, 4)
 targets = torch.sin(inputs.sum(1, keepdim=True))
 start = nn.Sequential(nn.Linear(4, 24), nn.Tanh(), nn.Linear(24, 24), nn.Tanh(), nn.Linear(24, 1))
-model_bytes = {p.data_ptr() for p in start.parameters()}
 
 
 class Kept:
@@ -28,11 +27,11 @@ class Kept:
     def __init__(self):
         self.most = 0
 
-    def around(self, micro_batch):
+    def around(self):
         now = {}
 
         def keep(tensor):
-            now[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            now[tensor.data_ptr()] = tensor.nbytes
             self.most = max(self.most, sum(now.values()))
             return tensor
 
@@ -47,7 +46,7 @@ def fit(parts):
         model.zero_grad()
         total = 0.0
         for x, y in zip(inputs.chunk(parts), targets.chunk(parts), strict=True):
-            with kept.around(x):
+            with kept.around():
                 loss = (model(x) - y).square().sum() / len(inputs)
             loss.backward()  # frees the graph of this part
             total += loss.detach()
@@ -61,18 +60,16 @@ def fit(parts):
 
 
 # %%
-# Methods with Hessian products take micro-batches as well: ``curvature="replay"`` runs the closure for
-# each product, and frees each part's graph again.
+# Methods with Hessian products take micro-batches as well: ``curvature="replay"`` runs the closure
+# for each product, and frees each part's graph again.
 
 fig, (left, right) = plt.subplots(1, 2, figsize=(9.5, 3.6), layout="constrained")
 numbers, megabytes = (1, 2, 4, 8, 16), []
-for number, line in zip(numbers, ("-", "--", "-.", ":", "--"), strict=True):
+for number, width in zip(numbers, (8, 6, 4, 2, 0.7), strict=True):
     history, most = fit(number)
     megabytes.append(most)
-    if number in (1, 4, 16):
-        width = {1: 5, 4: 2.5, 16: 1}[number]
-        history.plot(left, label=f"{number} parts", linewidth=width, alpha=0.8)
-left.legend()
+    history.plot(left, label=str(number), linewidth=width)
+left.legend(title="parts")
 right.bar([str(number) for number in numbers], megabytes, color="0.6", edgecolor="k")
 right.set(xlabel="parts of the batch", ylabel="kept for the backward pass (MB)")
 plt.show()

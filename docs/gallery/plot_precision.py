@@ -2,8 +2,8 @@
 float32 against float64
 =======================
 
-A solver compares losses. In float32 a loss has seven digits, so that a line search cannot tell better
-from worse once an iteration gains less; the same problem in float64 goes on for nine more digits.
+A solver compares losses. In float32 a loss has seven digits, so that a line search cannot tell
+better from worse once an iteration gains less; in float64 the same problem goes on for nine more.
 """
 
 import matplotlib.pyplot as plt
@@ -37,22 +37,24 @@ def fit(dtype, method, **options):
 exact = fit(torch.float64, "trust-exact", gtol=1e-14)
 
 fig, (left, right) = plt.subplots(1, 2, figsize=(9.5, 3.6), layout="constrained")
-for dtype, colour in ((torch.float32, "C3"), (torch.float64, "C0")):
+for dtype, look in (
+    (torch.float32, {"color": "C1", "linewidth": 4, "alpha": 0.7}),
+    (torch.float64, {"color": "C0", "linewidth": 1.2}),
+):
     for method, line in (("L-BFGS-B", "-"), ("BFGS", "--")):
         tight = dict(ftol=0.0, gtol=1e-9) if method == "L-BFGS-B" else dict(gtol=1e-9)
         optimizer = fit(dtype, method, **tight)
-        style = {"color": colour, "linestyle": line, "label": f"{method}, {dtype}"[:-2] + "64"}
-        style["label"] = f"{method}, {str(dtype).removeprefix('torch.')}"
+        label = f"{method}, {str(dtype).removeprefix('torch.')}"
+        style = look | {"linestyle": line, "label": label, "marker": ""}
         optimizer.history.plot(left, minus=exact.res.fun, **style)
         right.semilogy(optimizer.history.grad_norm, **style)
 left.set_ylabel("loss - minimum")
 right.set(xlabel="iteration", ylabel="largest |gradient|")
 left.axhline(1.2e-7 * exact.res.fun, color="0.6", linestyle=":")
-left.text(1, 1.5e-7 * exact.res.fun, "float32's last digit of the loss", fontsize=8, color="0.4")
-left.legend(fontsize=8)
+left.text(138, 2e-8 * exact.res.fun, "float32's last digit", fontsize=8, color="0.4", ha="right")
+right.legend(fontsize=8, loc="upper right")
 plt.show()
 
 # %%
-# For a model in float32, ask for less: ``gtol=1e-4``, or ``rtol=1e-6``, which ends a step where the loss
-# falls by less than that share of itself over ten iterations. Or let the loss alone be float64:
-# ``nn.functional.mse_loss(model(x).double(), y.double())`` sums without rounding at no cost.
+# For a model in float32, ask for less: ``gtol=1e-4``, or ``rtol=1e-6``, which ends a step where the
+# loss falls by less than that share of itself over ten iterations.

@@ -2,8 +2,8 @@
 Stop after some seconds, resume tomorrow
 ========================================
 
-``timeout`` ends a step with the best point seen, ``checkpoint`` writes it to a file as the run goes on,
-for the case that the program is killed. A new process needs three lines to go on.
+``timeout`` ends a step with the best point seen, ``checkpoint`` writes it to a file as the run goes
+on, for the case that the program is killed. A new process needs three lines to go on.
 """
 
 import tempfile
@@ -16,7 +16,7 @@ from torch import nn
 from pytorch_minimize import MinimizeWrapper
 
 torch.set_default_dtype(torch.float64)
-inputs = torch.linspace(-1, 1, 300).unsqueeze(1)
+inputs = torch.linspace(-1, 1, 1000).unsqueeze(1)
 targets = torch.sin(8 * inputs) + inputs**3
 
 
@@ -24,11 +24,11 @@ def make():
     """Model, optimizer and closure, as the script makes them each time it is started."""
     torch.manual_seed(0)
     model = nn.Sequential(
-        nn.Linear(1, 15), nn.Tanh(), nn.Linear(15, 15), nn.Tanh(), nn.Linear(15, 1)
+        nn.Linear(1, 24), nn.Tanh(), nn.Linear(24, 24), nn.Tanh(), nn.Linear(24, 1)
     )
     optimizer = MinimizeWrapper(
         model.parameters(),
-        dict(method="SSBroyden", options=dict(maxiter=10_000, gtol=1e-7)),
+        dict(method="SSBroyden", options=dict(maxiter=10_000, gtol=1e-10)),
         timeout=0.7,  # seconds; a night, mostly
         checkpoint=(file, 0.2),
         warm_start=True,  # the state holds the inverse Hessian as well
