@@ -37,7 +37,13 @@ _PARTS: Mapping[str, Mapping[str, Any]] = {
     "closure": {"color": "#525252"},
     "bridge": {"facecolor": "white", "edgecolor": "black", "hatch": "////"},
 }
-_SPREAD = {"fmt": "none", "ecolor": "#d00000", "capsize": 2.5, "elinewidth": 1.2, "zorder": 4}
+_SPREAD: Mapping[str, Any] = {
+    "fmt": "none",
+    "ecolor": "#d00000",
+    "capsize": 2.5,
+    "elinewidth": 1.2,
+    "zorder": 4,
+}
 _LINE = {"color": "#555555", "linestyle": "--", "linewidth": 1.2}
 
 
