@@ -42,6 +42,12 @@ def test_columns_are_plain_lists_of_one_length() -> None:
     assert columns["step"] == [0] * history.segments[1] + [1] * (len(history) - history.segments[1])
 
 
+def test_what_completion_offers() -> None:
+    offered = dir(History())
+    for name in ("loss", "grad_norm", "step_length", "evaluations", "seconds", "plot", "to_dict"):
+        assert name in offered
+
+
 def test_a_history_says_why_each_step_ended() -> None:
     optimizer = fitted()
     message = f"BFGS: {optimizer.res.message}"
