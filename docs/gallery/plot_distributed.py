@@ -3,7 +3,7 @@ One fit in two processes
 ========================
 
 Each process has the model and a share of the data; all of them make one fit. This page starts
-``fit_in_processes.py``, which lies beside it, in two processes, as ``torchrun`` would, and draws
+``processes/fit.py``, which lies beside it, in two processes, as ``torchrun`` would, and draws
 what came of it.
 """
 
@@ -22,7 +22,7 @@ with socket.socket() as free:
 who = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
 processes = [
     subprocess.Popen(
-        [sys.executable, "fit_in_processes.py"],
+        [sys.executable, "processes/fit.py"],
         env=os.environ | who | {"RANK": str(rank)},
         stdout=subprocess.PIPE,
         text=True,
@@ -35,7 +35,7 @@ runs = json.loads(printed[0])
 # %%
 # The script itself. ``weight`` is the number of rows, for the shares are of 5001 and 5000.
 
-print(Path("fit_in_processes.py").read_text())
+print(Path("processes/fit.py").read_text())
 
 # %%
 # The same losses, but for rounding; and where the time of the first process went. What it waits for

@@ -47,7 +47,7 @@ optimizer = torch.optim.LBFGS(
     lbfgs.model.parameters(), max_iter=CALLS, max_eval=CALLS, history_size=20,
     tolerance_grad=0, tolerance_change=0, line_search_fn="strong_wolfe",
 )  # fmt: skip
-optimizer.step(lbfgs)
+loss = optimizer.step(lbfgs)
 
 # %%
 # Ours need one step each, which ``max_evaluations`` ends.

@@ -245,7 +245,7 @@ class History:
                 [
                     step + 1,
                     end - first,
-                    f"{last['loss']:.6g}",
+                    f"{last['loss']:.4g}",
                     f"{last['grad_norm']:.3g}",
                     last["evaluations"],
                     f"{last['seconds']:.4g}",

@@ -83,7 +83,7 @@ def test_notebooks_show_a_row_for_each_step() -> None:
     history = fitted().history
     html = history._repr_html_()
     assert html.count("<tr>") == 3
-    assert f"<td>{history.loss[-1]:.6g}</td>" in html
+    assert f"<td>{history.loss[-1]:.4g}</td>" in html
     assert History()._repr_html_().count("<tr>") == 1
 
 

@@ -1,9 +1,4 @@
-"""
-The script that the page above starts
-=====================================
-
-``torchrun --standalone --nproc-per-node 2 fit_in_processes.py`` runs it by hand.
-"""
+"""By hand: torchrun --standalone --nproc-per-node 2 processes/fit.py"""
 
 import json
 
