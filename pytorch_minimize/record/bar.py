@@ -23,6 +23,7 @@ class ProgressBar:
         unit = "it" if counts_iterations else " evaluations"
         self._bar = tqdm(desc=solver, total=total, unit=unit, dynamic_ncols=True)
         self._due_at = 0.0
+        self._shown = ""
 
     def is_due(self, seconds: float) -> bool:
         """Whether to show it again, so many seconds after the step began; then not for a while."""
@@ -33,14 +34,16 @@ class ProgressBar:
 
     def show(self, nit: int, evaluations: int, loss: float, grad_norm: float = math.nan) -> None:
         """Iterations and evaluations so far; loss and max |g| at the last iterate, if known."""
-        shown = [f"loss {loss:.6g}"]
+        shown = [f"loss {loss:.6g}"] if math.isfinite(loss) else []
         if not math.isnan(grad_norm):
             shown.append(f"|g| {grad_norm:.2e}")
         if self._counts_iterations:
             shown.append(f"evaluations {evaluations}")
         self._bar.n = nit if self._counts_iterations else evaluations
-        self._bar.set_postfix_str(", ".join(shown))
+        self._shown = ", ".join(shown)
+        self._bar.set_postfix_str(self._shown)
 
-    def close(self) -> None:
-        """Leave it as it stands."""
+    def close(self, why: str) -> None:
+        """Leave it as it stands, with why the step ended."""
+        self._bar.set_postfix_str(f"{self._shown}: {why}" if why else self._shown)
         self._bar.close()

@@ -114,7 +114,7 @@ class Watch(Generic[V]):
         """Leave the progress bar as it stands."""
         if self._bar is not None:
             self._show(self._bar)
-            self._bar.close()
+            self._bar.close(self._history.endings[-1].partition(": ")[2])
 
     def _grad_norm(self, known: Evaluation[V] | None, *, moved: bool) -> float:
         """max |g| at the iterate, NaN where it is not known; the last one where it is the same."""

@@ -127,9 +127,11 @@ def test_the_bar_has_a_total_where_the_user_gave_one(capsys: pytest.CaptureFixtu
     instance = rosenbrock()
     arguments = {"method": "L-BFGS-B", "options": {"maxiter": 7}}
     MinimizeWrapper(instance.params, arguments, progress=True).step(instance.closure(1))
-    last = bars(capsys)[-1]
+    *_, last = shown = bars(capsys)
     assert last.startswith("L-BFGS-B: 100%")
     assert "7/7" in last
+    assert "STOP: TOTAL NO. OF ITERATIONS REACHED LIMIT" in last  # why it ended
+    assert not any("inf" in line or "nan" in line for line in shown)
 
 
 @pytest.mark.parametrize(("method", "known"), [("TNC", True), ("COBYLA", False), ("SSBFGS", True)])
@@ -154,6 +156,7 @@ def test_no_gradient_norm_where_there_is_none(capsys: pytest.CaptureFixture[str]
     fitted("Nelder-Mead", progress=True)
     last = bars(capsys)[-1]
     assert last.startswith("Nelder-Mead: ")
+    assert "inf" not in last
     assert "nan" not in last
     assert "|g|" not in last
 
@@ -176,7 +179,7 @@ def test_the_bar_moves_within_an_iteration() -> None:
     assert [bar.is_due(seconds) for seconds in (0.0, interval / 2, interval, 1.5 * interval)] == [
         *(True, False, True, False),
     ]
-    bar.close()
+    bar.close("")
 
 
 def of_raise(instance: Instance, at: int) -> tuple[MinimizeWrapper, int]:
