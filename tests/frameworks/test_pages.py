@@ -143,6 +143,28 @@ def test_the_examples_run(name: str, tmp_path: Path) -> None:
         run(script, processes)
 
 
+def test_lightning_in_two_processes(tmp_path: Path) -> None:
+    """Its first example, changed as the page says."""
+    pytest.importorskip("lightning", reason="not installed: make test-frameworks")
+    code, *_ = _BLOCK.findall((PAGES / "lightning.md").read_text(encoding="utf-8"))
+    for old, new in (
+        ('dict(method="L-BFGS-B"))', 'dict(method="L-BFGS-B"), distributed=True)'),
+        ('accelerator="cpu"', 'accelerator="cpu", devices=2, strategy="ddp"'),
+        ("batch_size=len(data)", "batch_size=len(data) // 2"),
+    ):
+        assert code.count(old) == 1
+        code = code.replace(old, new)
+    check = """
+optimizer, (inputs, targets) = model.optimizers(), data.tensors
+with torch.no_grad():
+    loss = nn.functional.mse_loss(model.net(inputs), targets).item()
+assert optimizer.res.success and abs(loss / optimizer.res.fun - 1) < 1e-9, (loss, optimizer.res)
+"""
+    script = tmp_path / "fit.py"
+    script.write_text(code + check, encoding="utf-8")
+    run(script, 1)
+
+
 def test_every_page_is_run() -> None:
     if not PAGES.exists():
         pytest.skip("docs/frameworks is not beside these tests")
