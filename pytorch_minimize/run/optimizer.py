@@ -172,9 +172,9 @@ class FullBatchOptimizer(Together):
     def _plan(self) -> Plan:
         """What the run must know of the solver."""
 
-    @abstractmethod
     def _given(self) -> Mapping[str, Any]:
         """What the user gave for the solver, by name; the method is a name too."""
+        return {"method": self._method_name()}
 
     @abstractmethod
     def _make_evaluator(self, runner: ClosureRunner) -> Evaluator[Any]:

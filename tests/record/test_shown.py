@@ -205,7 +205,7 @@ def test_the_result_after_an_interrupt_is_of_the_best_point() -> None:
     assert calls == 8  # nothing was evaluated for it
     assert np.array_equal(res.x, instance.x)
     assert res.fun == instance.fun(res.x) == min(instance.fun(instance.x0), res.fun)
-    assert (res.success, res.status, res.nfev) == (False, 107, calls)
+    assert (res.success, res.status, res.nfev) == (False, 108, calls)
     assert res.nit == len(optimizer.history) > 0
     assert "KeyboardInterrupt" in res.message
     assert res.jac.shape == res.x.shape
