@@ -98,6 +98,10 @@ class History:
         """Add rows of another process's history of the same step."""
         self._rows += rows
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # Pickles of older versions do not say why steps ended.
+        self.__dict__ = {"endings": [""] * len(state["segments"])} | state
+
     def __len__(self) -> int:
         return len(self._rows)
 

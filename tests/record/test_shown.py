@@ -70,6 +70,12 @@ def test_a_state_of_an_older_version_does_not_say_why() -> None:
     assert "terminated" not in repr(optimizer.history)
 
 
+def test_a_pickle_of_an_older_version_does_not_say_why() -> None:
+    history = fitted().history
+    del history.endings
+    assert pickle.loads(pickle.dumps(history)).endings == ["", ""]
+
+
 @pytest.mark.parametrize("endings", [["one"], [1, 2], "ab"])
 def test_spoilt_endings_are_refused(endings: Any) -> None:
     optimizer = fitted()
