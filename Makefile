@@ -169,3 +169,16 @@ linkcheck: $(VENV)/built
 	rm -rf docs/made
 	GALLERY=0 $(SPHINX) -b linkcheck docs build/linkcheck
 	rm -rf docs/made
+
+# Every example of docs/frameworks, with the framework that it is of.
+FRAMEWORKS := .venv-frameworks
+.PHONY: test-frameworks
+
+test-frameworks: $(FRAMEWORKS)/set-up $(VENV)/built
+	$(FRAMEWORKS)/bin/python -m pytest -q -n auto --maxprocesses 4 tests/frameworks
+
+$(FRAMEWORKS)/set-up: $(VENV)/set-up constraints-frameworks.txt
+	$(layer)
+	$(@D)/bin/python -m pip --disable-pip-version-check install -q -c constraints.txt \
+		-c constraints-frameworks.txt accelerate botorch deepxde gpytorch lightning pyro-ppl skorch torch_geometric
+	touch $@

@@ -37,6 +37,13 @@ _PARTS: Mapping[str, Mapping[str, Any]] = {
     "closure": {"color": "#525252"},
     "bridge": {"facecolor": "white", "edgecolor": "black", "hatch": "////"},
 }
+_SPREAD: Mapping[str, Any] = {
+    "fmt": "none",
+    "ecolor": "#d00000",
+    "capsize": 2.5,
+    "elinewidth": 1.2,
+    "zorder": 4,
+}
 _LINE = {"color": "#555555", "linestyle": "--", "linewidth": 1.2}
 
 
@@ -73,7 +80,7 @@ def _overhead(canvas: Canvas, cases: Cases) -> None:
         axes.set(xscale="log", yscale="log", title=title.format(**rows[0]))
         axes.set_xlabel("parameters" if along == "n" else "tensors")
         axes.grid(alpha=0.3)
-    all_axes[0].set_ylabel("us per evaluation,\noutside closure and solver")
+    all_axes[0].set_ylabel("µs per evaluation,\noutside closure and solver")
     _legend(canvas, all_axes[0], columns=4)
 
 
@@ -88,7 +95,7 @@ def _memory(canvas: Canvas, cases: Cases) -> None:
     growth.grid(alpha=0.3)
     largest = max(row["n"] for row in rows)
     last = [row for row in rows if row["n"] == largest]
-    _bars(bars, [row["peer"] for row in last], [row["vectors"].median for row in last])
+    _bars(bars, [row["peer"] for row in last], [row["vectors"] for row in last])
     scipys = [row["vectors"].median for row in last if row["peer"] == SCIPY]
     for line in scipys:
         bars.axvline(line, **_LINE)
@@ -103,19 +110,21 @@ def _fits(canvas: Canvas, cases: Cases) -> None:
         axes.set_title(problem, fontsize=10)
         if not rows:
             continue
-        names = [row["peer"] for row in rows]
-        totals = [row["seconds"].median for row in rows]
-        _bars(axes, names, totals, color="#d9d9d9")
+        names = [_end_of_fit(row) for row in rows]
+        _bars(axes, names, [row["seconds"] for row in rows], color="#d9d9d9")
         start = [0.0] * len(rows)
         for part, look in _PARTS.items():
             widths = [row[f"{part} s"].median if f"{part} s" in row else 0.0 for row in rows]
             axes.barh(names, widths, left=start, height=0.7, **look)
             start = [left + width for left, width in zip(start, widths, strict=True)]
-        for place, row in enumerate(rows):
-            text = f" {row['evaluations']} evaluations, loss {row['loss'].median:.5g}"
-            axes.text(totals[place], place, text, va="center", fontsize=7.5)
-        axes.set_xlim(0, 1.75 * max(totals))
-        axes.set_xlabel("seconds (dark: closure, hatched: bridge, where known)", fontsize=8)
+        axes.set_xlabel(
+            "time of a fit (s); dark: closure, hatched: bridge; red: least to most", fontsize=8
+        )
+
+
+def _end_of_fit(row: Row) -> str:
+    """A peer's name, and what it came to, for the label of its bar."""
+    return f"{row['peer']}\n{row['evaluations']} evaluations, loss {row['loss'].median:.5g}"
 
 
 def _line(axes: Axes, rows: Sequence[Row], x: str, y: str, **style: Any) -> None:
@@ -133,9 +142,13 @@ def _line(axes: Axes, rows: Sequence[Row], x: str, y: str, **style: Any) -> None
         )
 
 
-def _bars(axes: Axes, names: Sequence[str], values: Sequence[float], **style: Any) -> None:
-    """Horizontal, the first on top."""
-    axes.barh(names, values, height=0.7, **({"color": "#9e9e9e", "edgecolor": "black"} | style))
+def _bars(axes: Axes, names: Sequence[str], figures: Sequence[Figure], **style: Any) -> None:
+    """Horizontal, the first on top: medians, and from the least to the most of the repeats."""
+    medians = [figure.median for figure in figures]
+    axes.barh(names, medians, height=0.7, **({"color": "#9e9e9e", "edgecolor": "black"} | style))
+    below = [median - min(f.values) for f, median in zip(figures, medians, strict=True)]
+    above = [max(f.values) - median for f, median in zip(figures, medians, strict=True)]
+    axes.errorbar(medians, range(len(names)), xerr=(below, above), **_SPREAD)
     axes.invert_yaxis()
     axes.tick_params(labelsize=8)
 

@@ -196,7 +196,7 @@ def draw(contestants: dict[str, Contestant]) -> Figure:
     with torch.no_grad():
         solution = best.network(grid()).numpy()
     image = solution_axes.imshow(solution, cmap="RdBu_r", vmin=-1, vmax=1, **area)
-    figure.colorbar(image, ax=solution_axes)
+    figure.colorbar(image, ax=solution_axes, label="u")
     solution_axes.set_title(f"Burgers' equation: u(t, x) by {BEST}")
 
     error = best.errors().abs().numpy()
@@ -204,7 +204,7 @@ def draw(contestants: dict[str, Contestant]) -> Figure:
     # Where the network is exact by construction is below any log scale.
     norm = LogNorm(smallest, error.max())
     image = error_axes.imshow(error.clip(smallest), norm=norm, **area)
-    figure.colorbar(image, ax=error_axes)
+    figure.colorbar(image, ax=error_axes, label="|u - exact|")
     error_axes.set_title(f"|error| of {BEST}, against Cole-Hopf")
     for axes in (solution_axes, error_axes):
         axes.set(xlabel="time t", ylabel="x")
@@ -212,7 +212,9 @@ def draw(contestants: dict[str, Contestant]) -> Figure:
     for (name, contestant), marker in zip(contestants.items(), "sd^o", strict=True):
         path_axes.semilogy(*zip(*contestant.path, strict=True), f"{marker}-", ms=4, label=name)
     path_axes.set_title("Relative L2 error, all from one start")
-    path_axes.set(xlabel="closure calls (loss and gradient)", ylim=(None, 5.0))
+    path_axes.set(
+        xlabel="closure calls (loss and gradient)", ylabel="relative L2 error", ylim=(None, 5.0)
+    )
     path_axes.legend(loc="upper center", ncols=2)
     path_axes.grid(alpha=0.3)
     return figure

@@ -173,7 +173,7 @@ def draw(ours: Contestant, theirs: Contestant, method: str) -> Figure:
         solution, origin="lower", extent=(0, 1, 0, 1), cmap="RdBu_r", vmin=-height, vmax=height
     )
     solution_axes.set_title(f"u by {method}")
-    figure.colorbar(image, ax=solution_axes)
+    figure.colorbar(image, ax=solution_axes, label="u")
     errors = [contestant.errors().abs().numpy() for contestant in (ours, theirs)]
     largest = max(error.max() for error in errors)
     smallest = largest * 1e-5
@@ -186,7 +186,7 @@ def draw(ours: Contestant, theirs: Contestant, method: str) -> Figure:
         axes.set_title(title)
     for axes in (solution_axes, *error_axes):
         axes.set(xlabel="x", ylabel="y")
-    figure.colorbar(image, ax=error_axes)
+    figure.colorbar(image, ax=error_axes, label="|u - exact|")
     return figure
 
 

@@ -127,6 +127,7 @@ class Row:
         prints: it prints its own report when ``disp`` is True. Where False, ours is printed and
             ``disp`` is not passed on.
         counts_no_iterations: it has no ``maxiter``, so we count its callbacks.
+        limits_iterations: its ``maxiter`` is how often it may call back.
         native: how a run of it is made, of a solver of our own; None of scipy's.
         gradient_test: what its ``gtol`` is by default, if a gradient whose largest element is at
             most ``gtol`` is enough for success; None where success is told by other tests.
@@ -146,5 +147,6 @@ class Row:
     precision: Mapping[str, float] = field(default_factory=dict)
     prints: bool = True
     counts_no_iterations: bool = False
+    limits_iterations: bool = True
     gradient_test: float | None = None
     native: Native | None = None

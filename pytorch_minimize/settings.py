@@ -315,6 +315,12 @@ class Settings:
         """``recover`` as a tuple."""
         return self.recover if isinstance(self.recover, tuple) else (self.recover,)
 
+    def stated(self) -> dict[str, Any]:
+        """Those that are not the defaults."""
+        values = {keyword.name: getattr(self, keyword.name) for keyword in fields(self)}
+        defaults = {keyword.name: keyword.default for keyword in fields(self)}
+        return {name: value for name, value in values.items() if value != defaults[name]}
+
     def as_saved(self) -> dict[str, Any]:
         """As plain values, for who reads a state; classes and paths are another machine's."""
         left_out = ("checkpoint", "recover", "lr", "distributed", "weight")

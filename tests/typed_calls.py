@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from typing_extensions import assert_type
 
 from pytorch_minimize.optim import DirectWrapper, MinimizeWrapper
@@ -26,6 +28,14 @@ def wrong(params: list[torch.nn.Parameter], args: dict[str, Any]) -> None:
     MinimizeWrapper(params, args, curvature="hess")  # type: ignore[arg-type]
     DirectWrapper(params, args, max_evaluations=1.5)  # type: ignore[arg-type]
     DirectWrapper(params, args, checkpoint="run.pt")  # type: ignore[arg-type]
+
+
+def what_a_run_came_to(optimizer: MinimizeWrapper) -> None:
+    assert_type(optimizer.history.loss, NDArray[np.float64])
+    print(optimizer.history.losses)  # type: ignore[attr-defined]
+    optimizer.history.loss = np.zeros(3)  # type: ignore[misc]
+    optimizer.history.plot(against="evaluations", minus=1.0, label="BFGS")
+    optimizer.history.plot(against="iteration")  # type: ignore[arg-type]
 
 
 def types_are_those_of_the_settings(keywords: RunKeywords) -> None:

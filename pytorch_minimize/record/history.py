@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from numbers import Integral, Real
+from collections.abc import Iterable, Mapping
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .html import table
+from .saved_history import COLUMNS, check_endings, check_history
+
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from matplotlib.axes import Axes
+
+    from .plot import Against
 
 __all__ = ["History"]
-
-_COLUMNS = ("loss", "grad_norm", "step_length", "evaluations", "seconds")
-_SAVED = ("rows", "segments", "evaluations", "seconds")
-_FEW = 30  # iterations that are drawn as points as well
 
 
 class History:
@@ -31,25 +32,38 @@ class History:
             first iteration.
         evaluations: of the closure so far.
         seconds: spent in ``step`` so far.
-        segments: index of each step's first row.
+
+    Two lists have an entry for each step:
+        segments: the index of its first row.
+        endings: the method, and why it ended; "" while it runs, or where a state that was loaded
+            does not say.
 
     Example:
         >>> history = History()
         >>> history.begin_segment()
         >>> history.append(loss=2.0, grad_norm=1.0, step_length=0.1, evaluations=3, seconds=0.01)
+        >>> history.note_ending("BFGS: Optimization terminated successfully.")
         >>> history.loss
         array([2.])
+        >>> history
+        <History: 1 iteration in 1 step, loss 2, BFGS: Optimization terminated successfully.>
     """
 
     def __init__(self) -> None:
         self._rows: list[tuple[float, ...]] = []
         self.segments: list[int] = []
+        self.endings: list[str] = []
         self._evaluations = 0.0
         self._seconds = 0.0
 
     def begin_segment(self) -> None:
         """A new step begins; its evaluations and seconds are counted on from here."""
         self.segments.append(len(self._rows))
+        self.endings.append("")
+
+    def note_ending(self, why: str) -> None:
+        """The current step ends, and why."""
+        self.endings[-1] = why
 
     def end_segment(self, evaluations: int, seconds: float) -> None:
         """The step has ended, having taken that many evaluations and seconds."""
@@ -84,14 +98,69 @@ class History:
         """Add rows of another process's history of the same step."""
         self._rows += rows
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # Pickles of older versions do not say why steps ended.
+        self.__dict__ = {"endings": [""] * len(state["segments"])} | state
+
     def __len__(self) -> int:
         return len(self._rows)
 
-    def __getattr__(self, name: str) -> NDArray[np.float64]:
-        if name not in _COLUMNS:
-            raise AttributeError(f"History has {', '.join(_COLUMNS)} and segments, not {name}")
-        column = _COLUMNS.index(name)
+    @property
+    def loss(self) -> NDArray[np.float64]:
+        """At each iterate."""
+        return self._column("loss")
+
+    @property
+    def grad_norm(self) -> NDArray[np.float64]:
+        """max |g| at each iterate; NaN where the method uses no gradient."""
+        return self._column("grad_norm")
+
+    @property
+    def step_length(self) -> NDArray[np.float64]:
+        """The Euclidean distance from each iterate to the one before."""
+        return self._column("step_length")
+
+    @property
+    def evaluations(self) -> NDArray[np.float64]:
+        """Of the closure, until each iterate."""
+        return self._column("evaluations")
+
+    @property
+    def seconds(self) -> NDArray[np.float64]:
+        """Spent in ``step`` until each iterate."""
+        return self._column("seconds")
+
+    def _column(self, name: str) -> NDArray[np.float64]:
+        column = COLUMNS.index(name)
         return np.array([row[column] for row in self._rows], dtype=np.float64)
+
+    def to_dict(self) -> dict[str, list[float] | list[int]]:
+        """Columns as plain lists of one length, for JSON or a table of pandas.
+
+        Returns:
+            ``step`` (0 for the first call of ``step``, and so on), ``loss``, ``grad_norm``,
+            ``step_length``, ``evaluations``, ``seconds``.
+
+        Example:
+            >>> history = History()
+            >>> history.begin_segment()
+            >>> history.append(
+            ...     loss=2.0, grad_norm=1.0, step_length=0.1, evaluations=3, seconds=0.01
+            ... )
+            >>> history.to_dict()["evaluations"], history.to_dict()["step"]
+            ([3], [0])
+        """
+        columns: dict[str, list[float] | list[int]] = {"step": self._steps()}
+        columns |= {name: self._column(name).tolist() for name in COLUMNS}
+        columns["evaluations"] = [int(count) for count in columns["evaluations"]]
+        return columns
+
+    def _steps(self) -> list[int]:
+        """The step that each row is of."""
+        begins = [*self.segments, len(self._rows)]
+        return [
+            step for step, begin in enumerate(begins[:-1]) for _ in range(begin, begins[step + 1])
+        ]
 
     def segment_losses(self, count: int) -> list[float]:
         """The last ``count`` losses of the current step; fewer where it has fewer."""
@@ -108,6 +177,7 @@ class History:
         return {
             "rows": list(self._rows),
             "segments": list(self.segments),
+            "endings": list(self.endings),
             "evaluations": self._evaluations + evaluations,
             "seconds": self._seconds + seconds,
         }
@@ -118,68 +188,73 @@ class History:
         Raises:
             TypeError, ValueError: it is none. Nothing is changed then.
         """
-        rows, segments, totals = _checked(state)
+        rows, segments, totals = check_history(state)
+        self.endings = check_endings(state, len(segments))
         self._rows, self.segments = rows, segments
         self._evaluations, self._seconds = totals
 
-    def plot(self) -> Figure:
-        """Loss and gradient norm against iterations, as a matplotlib figure (extra ``plot``).
+    def plot(
+        self,
+        ax: Axes | None = None,
+        *,
+        against: Against = "iterations",
+        minus: float | None = None,
+        **style: Any,
+    ) -> Axes:
+        """Draw the loss with matplotlib (extra ``plot``), for ``plt.show()`` and notebooks.
 
-        The loss is drawn on a log scale where all of it is positive.
+        The scale of the loss is logarithmic. A loss that may be negative is drawn as what it is
+        above the lowest of it.
+
+        Args:
+            ax: where to draw. None makes a new figure, which has the gradient norm below the
+                loss, and says why the last step ended.
+            against: what runs along the horizontal axis.
+            minus: what to subtract from the loss: its least possible value, where that is known.
+            style: of the line, as for ``ax.plot``. Where there is a ``label``, as for one run
+                among several, the title does not say why the step ended.
+
+        Returns:
+            The axes that the loss is drawn in; ``.figure`` is theirs.
+
+        Raises:
+            ValueError: ``against`` is none of its three words.
+
+        Example:
+            >>> ax = History().plot(against="evaluations")  # doctest: +SKIP
+            >>> ax.figure.savefig("history.png")  # doctest: +SKIP
         """
-        from matplotlib.figure import Figure
+        from .plot import draw
 
-        figure = Figure(figsize=(6.4, 5.0), layout="constrained")
-        above, below = figure.subplots(2, 1, sharex=True)
-        # A line through a single point is not to be seen.
-        line = {"color": "black", "linewidth": 1.2, "marker": "." if len(self) < _FEW else ""}
-        iterations = np.arange(1, len(self) + 1)
-        for axes, label, values, logarithmic in (
-            (above, "loss", self.loss, len(self) > 0 and bool((self.loss > 0).all())),
-            (below, "largest |gradient|", self.grad_norm, bool((self.grad_norm > 0).any())),
-        ):
-            axes.plot(iterations, values, **line)
-            axes.set_ylabel(label)
-            if logarithmic:
-                axes.set_yscale("log")
-            for start in self.segments[1:]:
-                axes.axvline(start + 0.5, color="0.7", linewidth=0.8, linestyle="--")
-        below.set_xlabel("iteration")
-        below.xaxis.get_major_locator().set_params(integer=True)
-        return figure
+        return draw(self, ax, against, minus, style)
 
+    def __repr__(self) -> str:
+        count, steps = len(self), len(self.segments)
+        parts = [f"{count} iteration{'s' * (count != 1)} in {steps} step{'s' * (steps != 1)}"]
+        if count:
+            ends = dict.fromkeys(f"{self._rows[row][0]:.6g}" for row in (0, -1))
+            parts.append(f"loss {' -> '.join(ends)}")
+        if self.endings and self.endings[-1]:
+            parts.append(self.endings[-1])
+        return f"<History: {', '.join(parts)}>"
 
-def _checked(state: object) -> tuple[list[tuple[float, ...]], list[int], tuple[float, float]]:
-    """Rows, segments and totals of a saved history."""
-    if not isinstance(state, Mapping):
-        raise TypeError(f"history: expected a dict, got {type(state).__name__}")
-    missing = [name for name in _SAVED if name not in state]
-    if missing:
-        raise ValueError(f"history: expected {', '.join(_SAVED)}; {', '.join(missing)} missing")
-    rows, segments = state["rows"], state["segments"]
-    for name, value in (("rows", rows), ("segments", segments)):
-        if not isinstance(value, (list, tuple)):
-            raise TypeError(f"history: expected {name} to be a list, got {type(value).__name__}")
-    for row in rows:
-        is_row = isinstance(row, Sequence) and len(row) == len(_COLUMNS)
-        if not (is_row and all(map(_is_number, row))):
-            raise ValueError(f"history: expected {', '.join(_COLUMNS)} in a row, got {row!r}")
-        if not all(map(_is_amount, row[-2:])):
-            raise ValueError(f"history: expected evaluations and seconds >= 0, got {row!r}")
-    begins = [0, *segments, len(rows)]
-    if not all(isinstance(begin, Integral) for begin in segments) or begins != sorted(begins):
-        raise ValueError(
-            f"history: expected segments to be rising indices of {len(rows)} rows, got {segments}"
-        )
-    totals = state["evaluations"], state["seconds"]
-    if not all(map(_is_amount, totals)):
-        raise ValueError(f"history: expected evaluations and seconds >= 0, got {totals}")
-    return [tuple(map(float, row)) for row in rows], [int(begin) for begin in segments], totals
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool)
-
-
-def _is_amount(value: object) -> bool:
-    return isinstance(value, Real) and _is_number(value) and 0.0 <= float(value) < math.inf
+    def _repr_html_(self) -> str:
+        """A row for each step, in notebooks."""
+        columns, begins = self.to_dict(), [*self.segments, len(self)]
+        rows = []
+        for step, (first, end) in enumerate(pairwise(begins)):
+            of_step = {name: column[first:end] for name, column in columns.items()}
+            last = {name: column[-1] if column else math.nan for name, column in of_step.items()}
+            rows.append(
+                [
+                    step + 1,
+                    end - first,
+                    f"{last['loss']:.4g}",
+                    f"{last['grad_norm']:.3g}",
+                    last["evaluations"],
+                    f"{last['seconds']:.4g}",
+                    self.endings[step],
+                ]
+            )
+        names = "step", "iterations", "loss", "largest |gradient|", "evaluations so far"
+        return table([*names, "seconds so far", "ended"], rows)

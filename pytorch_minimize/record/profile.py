@@ -6,10 +6,12 @@ from collections import defaultdict
 from collections.abc import Callable
 
 from .clock import RANGES, make_clock
+from .html import table
 
 __all__ = ["PARTS", "RANGES", "Profile"]
 
 PARTS = ("closure", "bridge", "curvature", "communication", "solver")
+_HEADER = ("part", "seconds", "share")
 
 
 class Profile:
@@ -95,15 +97,26 @@ class Profile:
         """Seconds by part, ``total`` and ``counts``, ready for JSON."""
         return {**self.clock.seconds, "total": self.total, "counts": dict(self.counts)}
 
-    def __str__(self) -> str:
+    def _rows(self) -> list[tuple[str, str, str]]:
+        """Part, seconds and share, as they are shown."""
         total = self.total
-        rows = [*self.clock.seconds.items(), ("total", total)]
-        lines = [f"{'part':<13}{'seconds':>12}{'share':>9}"]
-        for name, seconds in rows:
-            share = seconds / total if total else 0.0
-            lines.append(f"{name:<13}{seconds:>12.6f}{share:>9.1%}")
+        return [
+            (name, f"{seconds:.6f}", f"{seconds / total if total else 0.0:.1%}")
+            for name, seconds in [*self.clock.seconds.items(), ("total", total)]
+        ]
+
+    def _counted(self) -> str:
         counts = ", ".join(f"{name} {number}" for name, number in self.counts.items())
-        return "\n".join([*lines, f"counts: {counts or 'none'}"])
+        return f"counts: {counts or 'none'}"
+
+    def __str__(self) -> str:
+        rows = [_HEADER, *self._rows()]
+        lines = [f"{name:<13}{seconds:>12}{share:>9}" for name, seconds, share in rows]
+        return "\n".join([*lines, self._counted()])
+
+    def _repr_html_(self) -> str:
+        """The same as a table, in notebooks."""
+        return table(_HEADER, self._rows(), self._counted())
 
     def __repr__(self) -> str:
         return f"<Profile total={self.total:.6f}s closure={self.closure:.6f}s>"

@@ -15,10 +15,11 @@ from ..bridge.space import TensorSpace
 from ..problem.evaluation import Evaluation
 from ..problem.objective import Objective, Where
 from ..row import Habits
+from ..typing import Array
 from .endings import Ending, leave
 from .plan import Plan
 
-__all__ = ["finish", "true_end"]
+__all__ = ["cut_short", "finish", "true_end", "unknown_at"]
 
 # If the loss fell to zero as a parabola does, the minimum would be 2 |loss| / |gradient| away. A
 # point is neither solved nor flat where that is between these, in units of the larger of 1 and |x|.
@@ -54,6 +55,32 @@ def finish(objective: Objective[V], res: OptimizeResult, x0: V, plan: Plan) -> O
         _warn_if_steep(objective, res, plan)
     for name, value in res.items():
         res[name] = _on_host(value)
+    return res
+
+
+def cut_short(
+    objective: Objective[V], leaving: BaseException, plan: Plan, nit: int
+) -> OptimizeResult:
+    """The result of a run that an exception ended: its best point, and nothing evaluated for it."""
+    best = objective.best
+    res = unknown_at(np.array(objective.evaluator.space.to_host(best.x)), leaving)
+    res.update(
+        fun=best.value,
+        nit=nit,
+        nfev=objective.evaluations,
+        nonfinite=objective.nonfinite - objective.recovered,
+        recovered=objective.recovered,
+    )
+    for name in plan.habits.result:
+        res[name] = _unknown(name, len(res.x), objective.region)
+    return res
+
+
+def unknown_at(x: Array, leaving: BaseException) -> OptimizeResult:
+    """The result of a run that an exception ended, at x, where nothing else is known."""
+    res = OptimizeResult(x=x, fun=math.nan)
+    Ending.RAISED.mark(res)
+    res.message = f"{type(leaving).__name__}: {res.message}"
     return res
 
 

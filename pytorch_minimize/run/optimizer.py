@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -30,7 +30,8 @@ from ..region.region import Region
 from ..settings import Settings
 from ..typing import UserClosure
 from ..wording import shown
-from .finish import finish
+from .described import described
+from .finish import cut_short, finish
 from .first_step import FirstStep
 from .plan import Plan
 from .together import Prepared, Together
@@ -74,7 +75,7 @@ class FullBatchOptimizer(Together):
 
     Attributes:
         res: the solver's result of the last step, as scipy's, with ``nonfinite`` and ``recovered``
-            besides; None before.
+            besides; None before. After a step that raised (Ctrl-C too), that of the best point.
         profile: where the time of the last step went.
         history: what each iteration came to, over all steps.
     """
@@ -171,6 +172,10 @@ class FullBatchOptimizer(Together):
     def _plan(self) -> Plan:
         """What the run must know of the solver."""
 
+    def _given(self) -> Mapping[str, Any]:
+        """What the user gave for the solver, by name; the method is a name too."""
+        return {"method": self._method_name()}
+
     @abstractmethod
     def _make_evaluator(self, runner: ClosureRunner) -> Evaluator[Any]:
         """What evaluates the closure for the solver."""
@@ -219,6 +224,7 @@ class FullBatchOptimizer(Together):
             evaluator.guard.release()
             evaluator.guard.check()  # the solver may have kept an error to itself
             self.res = finish(objective, res, x0, plan)
+            self.history.note_ending(f"{plan.name}: {self.res.get('message')}")
             self._keep_inverse(res, bridge)
             if plan.prints_report:
                 print(plan.report(res))
@@ -230,6 +236,8 @@ class FullBatchOptimizer(Together):
             error = evaluator.guard.error
             cause = raised if error is None else error
             _load_best(objective, cause)
+            self.history.note_ending(f"{plan.name}: ended by {type(cause).__name__}")
+            self.res = _cut_short(objective, cause, plan, watch.nit)
             log_failure(plan.name, cause, self.profile)
             # Not in locals of this frame: the error's traceback holds the frame, and the two would
             # keep the graph alive until the garbage collector comes.
@@ -311,7 +319,8 @@ class FullBatchOptimizer(Together):
         self.__dict__.setdefault("_first_step", FirstStep([]))
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}(method={self._method_name()})\n{super().__repr__()}"
+        own = described(self, self._given(), self._settings, self._optimised())
+        return f"{own}\n{super().__repr__()}"
 
 
 def _recording() -> AbstractContextManager[Any]:
@@ -327,6 +336,15 @@ def _require_closure(where: str, closure: object, why: str) -> None:
             f"{where}: expected a closure that returns the loss, got {shown(closure)}. {why}, so "
             f"it must be able to evaluate the loss many times."
         )
+
+
+def _cut_short(
+    objective: Objective[Any], leaving: BaseException, plan: Plan, nit: int
+) -> OptimizeResult | None:
+    """The result at the best point; None of a device that takes no more work."""
+    with suppress(RuntimeError):
+        return cut_short(objective, leaving, plan, nit)
+    return None
 
 
 def _load_best(objective: Objective[Any], leaving: BaseException) -> None:

@@ -23,6 +23,7 @@ class Plan:
         habits: how it behaves.
         callback: the user's, in any of scipy's forms.
         maxiter: iterations that we count, where the method knows no such option.
+        iterations: at most so many, where the user has said so; for who watches.
         gradient_test: success is true where no element of the gradient is larger; None: not by
             that alone.
         tolerances: names of its options that are absolute, in the loss's own units.
@@ -35,6 +36,7 @@ class Plan:
     habits: Habits
     callback: Callable[..., Any] | None = None
     maxiter: int | None = None
+    iterations: int | None = None
     gradient_test: float | None = None
     tolerances: tuple[str, ...] = ()
     constrained: bool = False

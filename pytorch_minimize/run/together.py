@@ -33,6 +33,7 @@ from ..record.checkpoint import Checkpoint
 from ..record.profile import Profile
 from ..typing import Array, UserClosure
 from .bridged import Bridged
+from .finish import unknown_at
 from .plan import Plan
 
 __all__ = ["Prepared", "Together"]
@@ -165,6 +166,10 @@ class Together(Bridged):
         try:
             told = follow(run, bridge, curvature, self._many)
             self._take(told, prepared)
+        except BaseException as error:
+            with contextlib.suppress(RuntimeError):  # of a device that takes no more work
+                self.res = unknown_at(bridge.flatten_params(), error)
+            raise
         finally:
             curvature.drop()
             self.profile.stop()
@@ -184,6 +189,7 @@ class Together(Bridged):
             self.res[name] = np.array(told.gradient)
         self.history.begin_segment()
         self.history.take(rows)
+        self.history.note_ending(f"{prepared.plan.name}: {self.res.get('message')}")
         self.history.end_segment(evaluations, self.profile.total)
         if math.isfinite(best_value):
             variables = Variables.of(bridge.params)

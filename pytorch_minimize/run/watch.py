@@ -7,11 +7,11 @@ from time import perf_counter
 from typing import Generic
 
 from scipy.optimize import OptimizeResult
-from tqdm.auto import tqdm
 
 from ..bridge.interface import V
 from ..problem.evaluation import Evaluation
 from ..problem.objective import Objective
+from ..record.bar import ProgressBar
 from ..record.checkpoint import Checkpoint
 from ..record.history import History
 from ..settings import Settings
@@ -62,12 +62,13 @@ class Watch(Generic[V]):
         )
         self._start = perf_counter()
         self._last_grad_norm = math.nan
-        self._bar = tqdm(unit="it", dynamic_ncols=True) if settings.progress else None
-        self._show_at = 0.0
+        self._bar = _make_bar(plan, settings) if settings.progress else None
         self.state: OptimizeResult | None = None
         self.iterate = objective.point(x0)
         self.nit = 0
-        self.looks = self._limits.before_evaluations or checkpoint is not None
+        self.looks = (
+            self._limits.before_evaluations or checkpoint is not None or self._bar is not None
+        )
         """Whether :meth:`due` has anything to look at."""
 
     def due(self) -> Ending | None:
@@ -75,6 +76,8 @@ class Watch(Generic[V]):
         objective = self._objective
         if self._checkpoint is not None and math.isfinite(objective.best_value):
             self._checkpoint.if_due()
+        if self._bar is not None and self._bar.is_due(perf_counter() - self._start):
+            self._show(self._bar)
         return self._limits.due(objective.evaluations)
 
     def iteration(
@@ -110,8 +113,8 @@ class Watch(Generic[V]):
     def close(self) -> None:
         """Leave the progress bar as it stands."""
         if self._bar is not None:
-            self._show()
-            self._bar.close()
+            self._show(self._bar)
+            self._bar.close(self._history.endings[-1].partition(": ")[2])
 
     def _grad_norm(self, known: Evaluation[V] | None, *, moved: bool) -> float:
         """max |g| at the iterate, NaN where it is not known; the last one where it is the same."""
@@ -122,25 +125,22 @@ class Watch(Generic[V]):
         return self._evaluator.space.largest(known.gradient)
 
     def _record(self, loss: float, lengths: tuple[float, float]) -> None:
-        """A row of the history, and the progress bar; see :meth:`iteration`."""
+        """A row of the history; see :meth:`iteration`."""
         step_length, self._last_grad_norm = lengths
-        seconds = perf_counter() - self._start
         self._history.append(
             loss=loss,
             grad_norm=self._last_grad_norm,
             step_length=step_length,
             evaluations=self._evaluator.evaluations,
-            seconds=seconds,
+            seconds=perf_counter() - self._start,
         )
-        if self._bar is not None and seconds >= self._show_at:
-            self._show()
-            self._show_at = seconds + self._bar.mininterval
 
-    def _show(self) -> None:
-        assert self._bar is not None
-        self._bar.n = self.nit
+    def _show(self, bar: ProgressBar) -> None:
         losses = self._history.segment_losses(1) or [self._objective.best_value]
-        self._bar.set_postfix_str(
-            f"loss {losses[0]:.6g}, |g| {self._last_grad_norm:.2e}, "
-            f"evaluations {self._objective.evaluations}"
-        )
+        bar.show(self.nit, self._objective.evaluations, losses[0], self._last_grad_norm)
+
+
+def _make_bar(plan: Plan, settings: Settings) -> ProgressBar:
+    iterates = bool(plan.habits.told)
+    total = plan.iterations if iterates else settings.max_evaluations
+    return ProgressBar(plan.name, total, counts_iterations=iterates)

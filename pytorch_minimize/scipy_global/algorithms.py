@@ -47,6 +47,7 @@ class Algorithm:
         asks_for_result: its callback may ask for an ``intermediate_result``.
         iterates: its callback comes once per iteration with the best point so far, so that
             ``rtol`` has a meaning.
+        limits_iterations: its ``maxiter`` is how often its callback may come.
         polish: the solution is improved by a gradient-based local search of ours at the end,
             unless the user says ``polish=False``.
     """
@@ -67,6 +68,7 @@ class Algorithm:
     dict_constraints: bool = False
     asks_for_result: bool = False
     iterates: bool = False
+    limits_iterations: bool = False
     polish: bool = False
 
 
@@ -177,6 +179,7 @@ ALGORITHMS: dict[str, Algorithm] = {
             constraints=as_scipys,
             asks_for_result=True,
             iterates=True,
+            limits_iterations=True,
             polish=True,
         ),
         Algorithm(
@@ -233,6 +236,7 @@ ALGORITHMS: dict[str, Algorithm] = {
             elsewhere={"func": _FUN, "args": _ARGS},
             open_box=lambda keywords: True,
             iterates=True,
+            limits_iterations=True,
         ),
         Algorithm(
             "brute",

@@ -18,7 +18,7 @@ from ..region.constraints import as_list
 from ..region.region import Region
 from ..region.search_box import check_box, is_inside, layout, rounded_inwards, start_inside, within
 from ..row import Asks
-from ..run.optimizer import FullBatchOptimizer, Run
+from ..run.optimizer import Run
 from ..run.plan import Plan
 from ..scipy_minimize.arguments import Arguments
 from ..scipy_minimize.callback import ScipyCallback
@@ -26,7 +26,6 @@ from ..scipy_minimize.function import ScipyFunction
 from ..scipy_minimize.minimize import prepare, until_stopped
 from ..scipy_minimize.optimizer import ScipyOptimizer
 from ..typing import Array
-from ..wording import shown
 from .algorithms import Algorithm
 from .arguments import check_ranges, checked, copied, with_defaults
 from .local_search import LocalSearch
@@ -73,7 +72,8 @@ class GlobalOptimizer(ScipyOptimizer):
         row = self.algorithm
         gradient = row.local is not None and Arguments.parse(self._minimizer_args).asks.gradient
         callback = self._keywords.get("callback")
-        return Plan(row.name, Asks(gradient=gradient), row.habits, callback)
+        iterations = self._keywords.get("maxiter") if row.limits_iterations else None
+        return Plan(row.name, Asks(gradient=gradient), row.habits, callback, iterations=iterations)
 
     def _local_arguments(self) -> Arguments:
         """Of the local minimiser, or of the polish where there is no other local search."""
@@ -215,9 +215,8 @@ class GlobalOptimizer(ScipyOptimizer):
         own = ("_keywords", "_minimizer_args")
         return super().__getstate__() | {name: self.__dict__[name] for name in own}
 
-    def __repr__(self) -> str:
-        given = [f"{name}={shown(value)}" for name, value in self._keywords.items()]
-        if self.algorithm.local is not None:
-            given.insert(0, f"method={self._local_arguments().name}")
-        name = type(self).__name__
-        return f"{name}({', '.join(given)})\n{super(FullBatchOptimizer, self).__repr__()}"
+    def _given(self) -> Mapping[str, Any]:
+        if self.algorithm.local is None:
+            return self._keywords
+        method = {"method": self._local_arguments().name}
+        return self._minimizer_args | method | self._keywords

@@ -143,11 +143,20 @@ class Arguments:
             habits=self.row.habits,
             callback=self.keywords.get("callback"),
             maxiter=self.maxiter,
+            iterations=self._iterations,
             gradient_test=self.gradient_test,
             tolerances=self.row.tolerances,
             constrained=bool(self.keywords["constraints"]),
             prints_report=self.prints_report,
         )
+
+    @property
+    def _iterations(self) -> int | None:
+        """The most that the user allows, where they are what is counted."""
+        if not self.row.limits_iterations:
+            return None
+        limit = self.keywords["options"].get("maxiter", self.maxiter)
+        return None if limit is None else int(limit)
 
     def as_saved(self) -> dict[str, Any]:
         """Method, tolerance and options, for ``state_dict``; callables are left out."""

@@ -109,6 +109,7 @@ METHODS: dict[str, Row] = {
             options=_options("disp rhobeg tol maxiter catol f_target"),
             # COBYLA's maxiter counts evaluations.
             aliases={"maxfev": "maxiter", "maxfun": "maxiter"},
+            limits_iterations=False,
             asks=Asks(separates=True),
             habits=Habits(stops_by="", result=("maxcv",)),
         ),
@@ -231,6 +232,7 @@ _USERS = Row(
     gradient=True,
     bounds=True,
     constraints=True,
+    limits_iterations=False,
     asks=Asks(constraint_gradient=True, constraint_curvature=True),
     habits=Habits(documented=False, as_given=True, true_ends=True, stops_by=""),
 )

@@ -161,6 +161,9 @@ class MinimizeOptimizer(ScipyOptimizer):
     def _method_name(self) -> str:
         return self._arguments.name
 
+    def _given(self) -> Mapping[str, Any]:
+        return dict(self._arguments.given) | {"method": self._arguments.name}
+
     def __getstate__(self) -> dict[str, Any]:
         return super().__getstate__() | {"_arguments": self._arguments}
 

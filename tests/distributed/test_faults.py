@@ -29,6 +29,8 @@ def require_all_left_alike(answers: list[Left], apart: int = 0) -> None:
         assert abs(other.calls - first.calls) <= apart
         assert np.array_equal(other.x, first.x)
         assert other.after == first.after
+        if first.raised and other.raised:
+            assert other.status == first.status == 108
     assert first.after is not None
 
 

@@ -69,7 +69,9 @@ def test_res_of_an_earlier_step_is_not_mistaken_for_the_cut_one() -> None:
     earlier = optimizer.res
     with pytest.raises(ClosureError):
         optimizer.step(Raiser(instance, ClosureError(), at=3, form=1))
-    assert getattr(optimizer, "res", None) is None or optimizer.res is earlier
+    assert optimizer.res is not earlier
+    assert not optimizer.res.success
+    assert np.array_equal(optimizer.res.x, instance.x)
 
 
 def test_nothing_of_the_closure_is_kept() -> None:
