@@ -46,6 +46,11 @@ class Ending(Enum):
         "The last iteration met a loss or gradient that is not finite, so that the method's test "
         "of convergence says nothing.",
     )
+    HOPELESS = (
+        107,
+        False,
+        "The loss is above the median of other runs' at the same iteration (hopeless_after).",
+    )
 
     def __init__(self, status: int, success: bool, message: str) -> None:
         self.status, self.success, self.message = status, success, message
