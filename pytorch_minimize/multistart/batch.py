@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -18,8 +17,7 @@ from ..typing import Array
 __all__ = ["Batch", "RowAnswer", "check_agreement"]
 
 
-@dataclass(frozen=True)
-class RowAnswer:
+class RowAnswer(NamedTuple):
     """What a batch gave at one of its points.
 
     Attributes:

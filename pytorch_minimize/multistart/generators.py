@@ -7,13 +7,15 @@ from typing import Any, Generic, TypeVar
 
 from scipy.optimize import OptimizeResult
 
+from ..problem.evaluation import Evaluation
 from ..run.endings import Ending, ended
 from ..run.optimizer import Run
 from ..run.plan import Plan
-from ..run.protocol import Answer, Product, Solver, Stage
+from ..run.protocol import Answer, Solver, Stage, Trial
 from ..typing import Array
 from .batch import RowAnswer
-from .member import Row
+from .ledger import RunObjective
+from .member import RowEvaluator
 
 __all__ = ["GeneratedWalk", "Walk", "walk_by_stages"]
 
@@ -53,27 +55,10 @@ class GeneratedWalk(Generic[R]):
         """Nothing is kept."""
 
 
-class _Told:
-    """What the row is to answer next; filled before it is asked."""
-
-    def __init__(self, row: Row) -> None:
-        self._answer: RowAnswer | None = None
-        row.ask = self._take
-
-    def fill(self, answer: RowAnswer) -> None:
-        self._answer = answer
-
-    def _take(self, x: Array) -> RowAnswer:
-        answer, self._answer = self._answer, None
-        assert answer is not None
-        return answer
-
-
 def walk_by_stages(
     solver: Solver[Array],
     run: Run,
     plan: Plan,
-    row: Row,
     finished: Callable[[OptimizeResult], R],
 ) -> Walk[R]:
     """The run of a solver of ours, to its end or to where the watch ends it.
@@ -82,22 +67,23 @@ def walk_by_stages(
 
     Args:
         solver: a new one, of gradients alone.
-        run: of this start.
+        run: of this start, over a :class:`~.member.RowEvaluator` and a
+            :class:`~.ledger.RunObjective`.
         plan: of the solver.
-        row: what the run's evaluator asks.
         finished: the solver's result -> what is left of the run.
     """
-    told, objective, watch = _Told(row), run.objective, run.watch
+    objective, watch, counts = run.objective, run.watch, run.evaluator.profile.counts
     stage, ending, x, status = solver.start(run.x0), None, None, None
     while ending is None and status is None:
         before = solver.nit
-        ending = yield from _go_through(stage, run, told)
+        ending = yield from _go_through(stage, run)
         if ending is None and solver.nit > before:
             ending = watch.iteration(solver.x, OptimizeResult(x=solver.x, fun=solver.value))
             x = None if ending is None else solver.x
         status = solver.done() if ending is None else None
         if ending is None and status is None:
             stage = solver.step()
+    counts["jac"] = objective.evaluations
     if ending is not None:
         fields = plan.habits.result
         res = ended(ending, objective, fields, x=x, nit=watch.nit)
@@ -107,35 +93,42 @@ def walk_by_stages(
         res = _result(solver, run, status)
     if objective.nonfinite and run.evaluator.known(res.x) is None:
         # Where there was NaN the gradient at the end is looked at once more.
-        told.fill((yield res.x))
-        objective.evaluate(res.x)
+        yield from _evaluate(res.x.copy(), run)
     return finished(res)
 
 
-def _go_through(stage: Stage[Array], run: Run, told: _Told) -> Walk[Ending | None]:
+def _go_through(stage: Stage[Array], run: Run) -> Walk[Ending | None]:
     """Go through a stage; why the run ended inside it, if it did."""
     evaluator, watch = run.evaluator, run.watch
     try:
         wanted = next(stage, None)
         while wanted is not None:
-            assert not isinstance(wanted, Product)
+            assert isinstance(wanted, Trial)
             ending = watch.due() if watch.looks else None
             if ending is not None:
                 return ending
-            if evaluator.known(wanted.x) is None:
-                told.fill((yield wanted.x))
-            found = run.objective.evaluate(wanted.x)
-            assert found.gradient is not None
-            measured = wanted.measure if found.finite else None
-            scalars = () if measured is None else measured(found.gradient).tolist()
-            answer = Answer(found.value, found.gradient, found.finite, scalars)
+            found = evaluator.known(wanted.x) or (yield from _evaluate(wanted.x, run))
+            value, gradient, finite = found[1:4]
+            assert gradient is not None
+            measured = wanted.measure if finite else None
+            scalars = () if measured is None else measured(gradient).tolist()
             try:
-                wanted = stage.send(answer)
+                wanted = stage.send(Answer(value, gradient, finite, scalars))
             except StopIteration:
                 break
     finally:
         stage.close()
     return None
+
+
+def _evaluate(x: Array, run: Run) -> Walk[Evaluation[Array]]:
+    """What the round gives at x, filed."""
+    objective, evaluator = run.objective, run.evaluator
+    assert isinstance(objective, RunObjective)
+    assert isinstance(evaluator, RowEvaluator)
+    objective.count()
+    answer = yield x
+    return objective.observe(evaluator.take(x, answer))
 
 
 def _result(solver: Solver[Array], run: Run, status: int) -> OptimizeResult:

@@ -46,18 +46,18 @@ class RunObjective(Objective[V]):
         measure: Callable[[V], V] | None = None,
     ) -> Evaluation[V]:
         self._permit = permit
-        return super().evaluate(x, self._count, measure)
+        return super().evaluate(x, self.count, measure)
+
+    def count(self) -> None:
+        """One evaluation more, of the run and of all; before it, so that limits are exact."""
+        if self._permit is not None:
+            self._permit()
+        self._whole.evaluator.count_elsewhere(1)
 
     def note_nonfinite(self, what: str, answer: str, recovered: bool) -> None:
         self.nonfinite += 1
         self.recovered += recovered
         self._whole.note_nonfinite(what, answer, recovered)
-
-    def _count(self) -> None:
-        """Asked before the closure is run, so that limits are kept to the last evaluation."""
-        if self._permit is not None:
-            self._permit()
-        self._whole.evaluator.count_elsewhere(1)
 
     def _consider(self, here: Evaluation[V]) -> None:
         super()._consider(here)

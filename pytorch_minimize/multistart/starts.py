@@ -11,6 +11,7 @@ import numpy as np
 from scipy.optimize import Bounds
 from scipy.stats import qmc
 from torch import Tensor
+from typing_extensions import TypeGuard
 
 from ..bridge.interface import Bridge
 from ..bridge.vectors import clip
@@ -31,7 +32,7 @@ _EXPECTED = (
 )
 
 
-def is_number(starts: Starts) -> bool:
+def is_number(starts: Starts) -> TypeGuard[int]:
     """Whether starts are to be drawn inside the bounds."""
     return isinstance(starts, Integral) and not isinstance(starts, bool)
 

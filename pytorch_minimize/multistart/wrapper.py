@@ -35,7 +35,7 @@ from ..typing import Array, UserClosure
 from ..wording import shown
 from .batch import Batch, check_agreement
 from .generators import GeneratedWalk, walk_by_stages
-from .member import Row, row_evaluator
+from .member import Row, RowEvaluator
 from .rounds import RunWalk, advance_together
 from .runs import OneRun, Runs
 from .starts import Starts, check_starts, is_number, points_of
@@ -286,7 +286,7 @@ class MultiStartWrapper(MinimizeOptimizer):
         def walks() -> Iterator[RunWalk]:
             for number in runs.numbers():
                 row = Row(whole.bridge, templates, recovered, runs.starts[number])
-                yield self._walk(runs, number, row, members)
+                yield self._walk(runs, number, row, batch, members)
 
         guard.hold()
         try:
@@ -305,11 +305,13 @@ class MultiStartWrapper(MinimizeOptimizer):
         whole.count_elsewhere(-1)
         return value
 
-    def _walk(self, runs: Runs, number: int, row: Row, members: list[OneRun]) -> RunWalk:
+    def _walk(
+        self, runs: Runs, number: int, row: Row, batch: Batch, members: list[OneRun]
+    ) -> RunWalk:
         arguments = self._arguments
         scipys = arguments.row.gradient and not arguments.row.habits.as_given
         native = arguments.row.native
-        evaluator = row_evaluator(
+        evaluator = RowEvaluator(
             row,
             Profile(),
             gradient=arguments.asks.gradient,
@@ -318,12 +320,13 @@ class MultiStartWrapper(MinimizeOptimizer):
         if native is not None:
             one = OneRun(runs, number, evaluator, lambda code: code())
             members.append(one)
+            evaluator.ask = lambda x: batch(x[None])[0]  # where the end is not known
             solver = self._native_solver(native, row.numel, runs.whole.bounds, one.run)
-            return GeneratedWalk(walk_by_stages(solver, one.run, one.plan, row, one.finished))
+            return GeneratedWalk(walk_by_stages(solver, one.run, one.plan, one.finished))
         walk: ThreadedWalk[None] = ThreadedWalk(
             lambda _: one.through(self._solve_alone), f"run {number}"
         )
-        row.ask = walk.ask
+        evaluator.ask = walk.ask
         one = OneRun(runs, number, evaluator, walk.call)
         members.append(one)
         return walk
@@ -351,7 +354,7 @@ class MultiStartWrapper(MinimizeOptimizer):
 
 
 def _count_or_none(name: str, value: Any) -> int | None:
-    is_count = isinstance(value, Integral) and not isinstance(value, bool) and value >= 1
+    is_count = isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= 1
     if value is not None and not is_count:
         raise ValueError(f"{name}: expected a positive int or None, got {shown(value)}")
     return None if value is None else int(value)
