@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -31,6 +31,9 @@ class RowAnswer(NamedTuple):
     gradient: Array | None
     finite: bool
     raised: str = ""
+
+
+_Found: TypeAlias = tuple[Tensor, list[Tensor | None] | None]
 
 
 class Batch:
@@ -68,10 +71,10 @@ class Batch:
 
     def __call__(self, points: Array) -> list[RowAnswer]:
         stacks = self._bridge.unflatten_rows(points)
-        try:
-            losses, grads = self._on_clock(lambda: self._evaluate(stacks, len(points)))
-        except self._recover as error:
-            return self._halved(points, f"{type(error).__name__}: {error}")
+        found = self._on_clock(lambda: self._tried(stacks, len(points)))
+        if isinstance(found, str):
+            return self._halved(points, found)
+        losses, grads = found
         values = losses.detach().to("cpu", torch.float64).numpy()
         finite = np.isfinite(values)
         if grads is None:
@@ -88,9 +91,14 @@ class Batch:
             for value, row, good in zip(values.tolist(), gradients, finite.tolist(), strict=True)
         ]
 
-    def _evaluate(
-        self, stacks: list[Tensor], count: int
-    ) -> tuple[Tensor, list[Tensor | None] | None]:
+    def _tried(self, stacks: list[Tensor], count: int) -> _Found | str:
+        """Losses and gradients, or what was raised that may be."""
+        try:
+            return self._evaluate(stacks, count)
+        except self._recover as error:
+            return f"{type(error).__name__}: {error}"
+
+    def _evaluate(self, stacks: list[Tensor], count: int) -> _Found:
         for stack in stacks:
             stack.requires_grad_(self._gradient)
         with torch.set_grad_enabled(self._gradient):

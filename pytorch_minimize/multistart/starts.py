@@ -5,13 +5,12 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Integral
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeGuard
 
 import numpy as np
 from scipy.optimize import Bounds
 from scipy.stats import qmc
 from torch import Tensor
-from typing_extensions import TypeGuard
 
 from ..bridge.interface import Bridge
 from ..bridge.vectors import clip
