@@ -84,11 +84,20 @@ def points_of(
         drawn = _sobol(int(starts) - 1, rng, bridge, bounds, groups)
         points = np.vstack([bridge.flatten_params(), drawn])
     else:
-        points = _stated(starts(np.random.default_rng(rng)) if callable(starts) else starts, bridge)
-        points = _inside(points, bounds)
+        made = _sampled(starts, rng, bridge) if callable(starts) else _stated(starts, bridge)
+        points = _inside(made, bounds)
     held = np.empty(points.shape)
     bridge.flatten_rows(bridge.unflatten_rows(points), held)
     return held
+
+
+def _sampled(starts: Callable[[np.random.Generator], Points], rng: Any, bridge: Bridge) -> Array:
+    """Points of the user's own; what that does to the parameters is undone."""
+    own = bridge.flatten_params()
+    try:
+        return _stated(starts(np.random.default_rng(rng)), bridge)
+    finally:
+        bridge.load_params(own)
 
 
 def _sobol(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from numbers import Integral
 from typing import Any
 
@@ -188,6 +189,11 @@ class MultiStartWrapper(MinimizeOptimizer):
                 "NonlinearConstraint on the flat vector, or leave vectorized out"
             )
 
+    @property
+    def _plan(self) -> Plan:
+        """Of the step. That it went nowhere is told of runs: its own start is that of none."""
+        return replace(self._arguments.plan, tolerances=())
+
     def _start_inside(self, bridge: Bridge, bounds: Bounds | None, plan: Plan) -> None:
         if is_number(self._stated):  # the parameters' own values are a start
             super()._start_inside(bridge, bounds, plan)
@@ -206,7 +212,7 @@ class MultiStartWrapper(MinimizeOptimizer):
         assert self.starts is not None
         runs = Runs(
             run,
-            self._plan,
+            self._arguments.plan,
             self._settings,
             self.starts,
             self._hopeless_after,

@@ -74,6 +74,23 @@ def test_a_sampler_draws_with_the_generator() -> None:
     assert np.array_equal(stepped(optimizer, many), np.random.default_rng(8).normal(size=(3, 4)))
 
 
+def test_what_a_sampler_does_to_the_model_is_undone() -> None:
+    many = Many()
+
+    def sampler(rng: np.random.Generator) -> Any:
+        for point in STARTS[:2]:
+            with torch.no_grad():
+                many.params[1].copy_(torch.from_numpy(point[1:]))
+            yield point
+
+    optimizer = many.optimizer(starts=sampler, arguments={"callback": lambda xk: 1 / 0})
+    with pytest.raises(ZeroDivisionError):
+        optimizer.step(many.closure)
+    with pytest.raises(ValueError, match="boom"):
+        optimizer.step(lambda: exec("raise ValueError('boom')"))
+    assert np.array_equal(stepped(many.optimizer(starts=sampler), many), STARTS[:2])
+
+
 def test_one_flat_point_is_one_start() -> None:
     many = Many()
     assert stepped(many.optimizer(starts=STARTS[0]), many).shape == (1, 4)
