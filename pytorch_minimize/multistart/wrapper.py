@@ -237,9 +237,9 @@ class MultiStartWrapper(MinimizeOptimizer):
         space, objective = whole.evaluator.space, whole.objective
         res = OptimizeResult(best, x=space.copy(space.as_vector(best.x)))
         del res["history"]
-        for name in ("jac", "grad"):  # unknown where a limit ended it: not to be looked for then
-            if np.isnan(res.get(name, 0.0)).any():
-                del res[name]
+        name = "grad" if "grad" in res else "jac"
+        if isinstance(res.get(name), np.ndarray) and np.isnan(res[name]).any():
+            del res[name]  # unknown where a limit ended it, and not to be looked for then
         res.runs, res.evaluations = len(runs.results), objective.evaluations
         res.rounds = self.profile.counts.get("vectorized", 0)
         keeps = self._arguments.row.habits.keeps_bounds and whole.bounds is not None

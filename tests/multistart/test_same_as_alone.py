@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from many import METHODS, STARTS, Many, rosenbrock, threads_left
-from scipy.optimize import NonlinearConstraint
+from scipy.optimize import Bounds, NonlinearConstraint
 
 from pytorch_minimize.optim import ClosureConstraint, MinimizeWrapper, MultiStartWrapper
 
@@ -25,9 +25,9 @@ def same(one: Any, other: Any) -> bool:
 @pytest.mark.parametrize("method", METHODS)
 def test_a_run_is_that_of_minimize_wrapper(method: str, together: bool) -> None:
     many = Many()
-    optimizer = many.optimizer(method)
+    optimizer = many.optimizer(method, starts=STARTS[:4])
     optimizer.step(many.closure, vectorized=many.losses if together else None)
-    assert sorted(res.run for res in optimizer.results) == list(range(len(STARTS)))
+    assert sorted(res.run for res in optimizer.results) == [0, 1, 2, 3]
     for res in optimizer.results:
         assert same(res, many.alone(STARTS[res.run], method)), (method, res.run)
 
@@ -94,6 +94,20 @@ def test_constraints_on_the_flat_vector(together: bool) -> None:
         assert same(res, many.alone(STARTS[res.run], "SLSQP", constraints=constraint))
 
 
+@pytest.mark.parametrize("together", [False, True])
+def test_starts_are_put_inside_bounds_that_are_kept_strictly(together: bool) -> None:
+    many = Many()
+    bounds = Bounds([0.0] * 4, [2.0] * 4, keep_feasible=True)
+    more = {"bounds": bounds, "options": {"maxiter": 20}}
+    starts = np.array([[0.0] * 4, [2.0] * 4, [0.5] * 4])
+    optimizer = many.optimizer("trust-constr", arguments=more, starts=starts)
+    optimizer.step(many.closure, vectorized=many.losses if together else None)
+    assert optimizer.starts is not None
+    assert (np.abs(optimizer.starts - 1.0) < 1.0).all()
+    for res in optimizer.results:
+        assert same(res, many.alone(starts[res.run], "trust-constr", **more))
+
+
 def test_constraints_of_the_model_and_curvature_one_after_another() -> None:
     many = Many()
     constraint = ClosureConstraint(lambda: many.params[1].square().sum(), ub=0.5)
@@ -102,7 +116,7 @@ def test_constraints_of_the_model_and_curvature_one_after_another() -> None:
     for res in optimizer.results:
         assert same(res, many.alone(STARTS[res.run], "SLSQP", constraints=constraint))
     for method in ("trust-ncg", "torch-Newton-CG"):
-        optimizer = many.optimizer(method)
+        optimizer = many.optimizer(method, starts=STARTS[:3])
         optimizer.step(many.closure)
         for res in optimizer.results:
             assert same(res, many.alone(STARTS[res.run], method))
