@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 from ..problem.evaluator import Evaluator
 from ..problem.objective import Objective
 from ..record.history import History
+from ..region.region import Region
 from ..run.finish import finish
 from ..run.optimizer import Run
 from ..run.plan import Plan
@@ -86,6 +87,7 @@ class OneRun:
         """Keep nothing of it alive; its iterations are part of the step's history."""
         self.run.evaluator.close()
         self.run.watch.close()
+        self.run.objective.look_in(Region())  # whose constraints hold the objective
         self._history.end_segment(self.run.evaluator.evaluations, 0.0)
         self._runs.take(self._history)
 

@@ -7,6 +7,7 @@ import contextvars
 import threading
 import warnings
 from collections.abc import Callable, Iterator
+from time import sleep
 from typing import Any, Generic, TypeVar
 
 from ..typing import Array
@@ -15,6 +16,8 @@ from .batch import RowAnswer
 __all__ = ["Abandoned", "Asks", "ThreadedWalk", "kept_filters"]
 
 R = TypeVar("R")
+
+_PATIENCE = 1000  # milliseconds, for a thread to begin
 
 
 class Abandoned(BaseException):
@@ -119,8 +122,12 @@ class ThreadedWalk(Generic[R]):
             return
         with contextlib.suppress(RuntimeError):  # it was told to go on already
             self._go.release()
-        with contextlib.suppress(RuntimeError):  # it could not be started
-            self._thread.join()
+        # An interrupt of its start may have come before it, or while it was on its way.
+        for _ in range(_PATIENCE):
+            try:
+                return self._thread.join()
+            except RuntimeError:  # it has not begun
+                sleep(1e-3)
 
     def forget(self) -> None:
         """Keep nothing alive of what was raised; it and its traceback would hold each other."""
@@ -135,7 +142,7 @@ class ThreadedWalk(Generic[R]):
         try:
             if not self._started:
                 self._started = True
-                self._thread.start()
+                self._start()
             else:
                 self._go.release()
             self._came.acquire()
@@ -146,6 +153,13 @@ class ThreadedWalk(Generic[R]):
             if changed:
                 _set_filters(outside)
         return self._said
+
+    def _start(self) -> None:
+        try:
+            self._thread.start()
+        except RuntimeError:  # there can be no more threads
+            self._started = False
+            raise
 
     def _wait(self, said: Any) -> Any:
         """In the thread: hand back, and wait until it is to go on."""

@@ -9,7 +9,6 @@ from numbers import Integral
 from typing import Any
 
 import numpy as np
-import torch
 from scipy.optimize import Bounds, OptimizeResult
 from torch import Tensor
 from typing_extensions import Unpack
@@ -22,10 +21,8 @@ from ..record.profile import Profile
 from ..record.saved import plain_part
 from ..region.bounds import any_group_bounds
 from ..region.box import start_within
-from ..region.constraints import ClosureConstraint
 from ..region.group_keys import as_groups
 from ..region.region import Region
-from ..row import BoundedNative
 from ..run.optimizer import Run
 from ..run.plan import Plan
 from ..scipy_minimize.arguments import Arguments
@@ -34,13 +31,9 @@ from ..settings import RunKeywords
 from ..signatures import with_run_keywords
 from ..typing import Array, UserClosure
 from ..wording import shown
-from .batch import Batch, check_agreement
-from .generators import GeneratedWalk, walk_by_stages
-from .member import Row, RowEvaluator
-from .rounds import RunWalk, advance_together
+from .at_once import AllAtOnce, check_vectorized
 from .runs import OneRun, Runs
 from .starts import Starts, check_starts, is_number, points_of
-from .threads import ThreadedWalk
 
 __all__ = ["MultiStartWrapper"]
 
@@ -101,7 +94,7 @@ class MultiStartWrapper(MinimizeOptimizer):
     """
 
     _vectorized: VectorizedLoss | None = None
-    _runner: ClosureRunner
+    _runner: ClosureRunner | None = None  # of the step that runs
     current_run: int | None = None
 
     def __init__(
@@ -154,12 +147,12 @@ class MultiStartWrapper(MinimizeOptimizer):
             the parameters hold the best point seen in any.
         """
         if vectorized is not None:
-            self._check_vectorized(vectorized)
+            check_vectorized(vectorized, self._arguments)
         self._vectorized = vectorized
         try:
             return super().step(closure)
         finally:
-            self._vectorized, self.current_run = None, None
+            self._vectorized = self._runner = self.current_run = None
 
     def _check_settings(self) -> None:
         for name in ("distributed", "warm_start"):
@@ -168,26 +161,6 @@ class MultiStartWrapper(MinimizeOptimizer):
                     f"{name}: many starts run in one process, each from its own point and nothing "
                     f"else; leave it out"
                 )
-
-    def _check_vectorized(self, vectorized: object) -> None:
-        if not callable(vectorized):
-            raise TypeError(
-                f"vectorized: expected a callable that returns the losses of many points, got "
-                f"{shown(vectorized)}; for a module, vectorize(model, loss) makes one"
-            )
-        arguments = self._arguments
-        own_product = arguments.row.native is not None and bool(arguments.row.curvature)
-        if arguments.asks.curvature or own_product:
-            raise ValueError(
-                f"vectorized: {arguments.name} asks for Hessians, which are computed at one point "
-                f"at a time; choose a method of gradients, such as L-BFGS-B, or leave vectorized "
-                f"out"
-            )
-        if any(isinstance(c, ClosureConstraint) for c in arguments.keywords["constraints"]):
-            raise ValueError(
-                "vectorized: a ClosureConstraint is evaluated at one point at a time; give scipy's "
-                "NonlinearConstraint on the flat vector, or leave vectorized out"
-            )
 
     @property
     def _plan(self) -> Plan:
@@ -226,7 +199,8 @@ class MultiStartWrapper(MinimizeOptimizer):
             if self._vectorized is None:
                 self._one_after_another(runs)
             else:
-                self._all_at_once(runs, self._vectorized)
+                recover, solve = self._settings.recovered, self._solve_alone
+                AllAtOnce(runs, self._vectorized, self._arguments, recover, solve).run()
         finally:
             runs.close()
         run.evaluator.guard.hold()
@@ -251,13 +225,14 @@ class MultiStartWrapper(MinimizeOptimizer):
 
     def _one_after_another(self, runs: Runs) -> None:
         whole = runs.whole.evaluator
+        assert self._runner is not None
         for number in runs.numbers():
             whole.load_point(whole.space.as_vector(runs.starts[number]))
             with self._own_profile():
                 evaluator = super()._make_evaluator(self._runner)
                 one = OneRun(runs, number, evaluator, lambda code: code())
                 try:
-                    one.through(super()._solve)
+                    one.through(self._solve_alone)
                 finally:
                     one.close()
 
@@ -278,78 +253,8 @@ class MultiStartWrapper(MinimizeOptimizer):
             for what, times in own.counts.items():
                 whole.count(what, times)
 
-    def _all_at_once(self, runs: Runs, vectorized: VectorizedLoss) -> None:
-        whole = runs.whole.evaluator
-        guard, recovered = whole.guard, self._settings.recovered
-        alone = self._at_first_start(runs)
-        batch = Batch(
-            vectorized,
-            whole.bridge,
-            recovered,
-            gradient=self._arguments.asks.gradient,
-            on_clock=lambda code: guard.run("closure", "vectorized", code),
-        )
-        members: list[OneRun] = []
-        templates = [torch.empty_like(p, device="cpu") for p in whole.bridge.params]
-
-        def walks() -> Iterator[RunWalk]:
-            for number in runs.numbers():
-                row = Row(whole.bridge, templates, recovered, runs.starts[number])
-                yield self._walk(runs, number, row, batch, members)
-
-        guard.hold()
-        try:
-            advance_together(
-                walks(), batch, self.profile, lambda loss: check_agreement(alone, loss)
-            )
-        finally:
-            for member in members:
-                member.close()
-            guard.release()
-
-    def _at_first_start(self, runs: Runs) -> float:
-        """The closure's loss at the first start; it is no evaluation of a run."""
-        whole = runs.whole.evaluator
-        value = whole.evaluate(whole.space.as_vector(runs.starts[0])).value
-        whole.count_elsewhere(-1)
-        return value
-
-    def _walk(
-        self, runs: Runs, number: int, row: Row, batch: Batch, members: list[OneRun]
-    ) -> RunWalk:
-        arguments = self._arguments
-        scipys = arguments.row.gradient and not arguments.row.habits.as_given
-        native = arguments.row.native
-        evaluator = RowEvaluator(
-            row,
-            Profile(),
-            gradient=arguments.asks.gradient,
-            keeps_points=scipys or native is not None,
-        )
-        if native is not None:
-            one = OneRun(runs, number, evaluator, lambda code: code())
-            members.append(one)
-            evaluator.ask = lambda x: batch(x[None])[0]  # where the end is not known
-            solver = self._native_solver(native, row.numel, runs.whole.bounds, one.run)
-            return GeneratedWalk(walk_by_stages(solver, one.run, one.plan, one.finished))
-        walk: ThreadedWalk[None] = ThreadedWalk(
-            lambda _: one.through(self._solve_alone), f"run {number}"
-        )
-        evaluator.ask = walk.ask
-        one = OneRun(runs, number, evaluator, walk.call)
-        members.append(one)
-        return walk
-
     def _solve_alone(self, run: Run) -> OptimizeResult:
         return super()._solve(run)
-
-    def _native_solver(self, native: Any, n: int, bounds: Bounds | None, run: Run) -> Any:
-        options = self._arguments.keywords["options"]
-        if bounds is None:
-            return native.make(options, n, None, None)
-        run.objective.look_in(Region(bounds))
-        bounded: BoundedNative = native
-        return bounded.make_within(options, n, None, bounds)
 
     def _tell_current(self, number: int | None) -> None:
         self.current_run = number

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import gc
 import signal
 import warnings
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -287,3 +290,30 @@ def test_gradients_that_were_switched_off_and_inference() -> None:
         with mode():
             many.optimizer("BFGS").step(many.closure, vectorized=many.losses)
         assert float(rosenbrock(torch.from_numpy(many.x))) < 1e-8
+
+
+@pytest.mark.parametrize("together", [False, True])
+@pytest.mark.parametrize("method", WAYS)
+def test_nothing_of_a_step_stays_alive(method: str, together: bool) -> None:
+    many = Failing(4, raising)
+    optimizer = many.optimizer(method)
+
+    def closure() -> Tensor:
+        if many.closures == 30:
+            raise OwnError
+        return many.closure()
+
+    alive = weakref.ref(closure)
+    losses = many.losses if together else None
+    gc.collect()
+    gc.disable()
+    try:
+        with contextlib.suppress(OwnError):
+            optimizer.step(closure, vectorized=losses)
+        with contextlib.suppress(OwnError):
+            optimizer.step(closure, vectorized=losses)
+        del closure
+        gc.collect()
+        assert alive() is None
+    finally:
+        gc.enable()
