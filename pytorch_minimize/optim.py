@@ -9,6 +9,7 @@ from typing_extensions import Unpack
 
 from .closure.population import vectorize
 from .distributed.errors import OtherProcessError
+from .multistart.wrapper import MultiStartWrapper
 from .problem.objective import NonfiniteError
 from .region.bounds import any_group_bounds
 from .region.constraints import ClosureConstraint
@@ -34,6 +35,7 @@ __all__ = [
     "DirectWrapper",
     "DualAnnealingWrapper",
     "MinimizeWrapper",
+    "MultiStartWrapper",
     "NonfiniteError",
     "OtherProcessError",
     "SHGOWrapper",

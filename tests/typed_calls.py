@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from typing_extensions import assert_type
 
-from pytorch_minimize.optim import DirectWrapper, MinimizeWrapper
+from pytorch_minimize.optim import DirectWrapper, MinimizeWrapper, MultiStartWrapper
 from pytorch_minimize.settings import RunKeywords, Settings
 
 
@@ -20,6 +20,8 @@ def right(params: list[torch.nn.Parameter], args: dict[str, Any]) -> None:
     MinimizeWrapper(params, args, timeout=60, curvature="replay", checkpoint=("run.pt", 30.0))
     MinimizeWrapper(params, recover=ValueError, lr=torch.tensor(1.0), captured_graph=True)
     DirectWrapper(params, args, max_evaluations=100, recover=(ValueError, OSError))
+    MultiStartWrapper(params, args, starts=8, rng=0, hopeless_after=20, timeout=60)
+    MultiStartWrapper(params, args, lambda rng: rng.normal(size=(8, 3)), nonfinite="raise")
 
 
 def wrong(params: list[torch.nn.Parameter], args: dict[str, Any]) -> None:
@@ -27,6 +29,8 @@ def wrong(params: list[torch.nn.Parameter], args: dict[str, Any]) -> None:
     MinimizeWrapper(params, args, time_out=60)  # type: ignore[call-arg]
     MinimizeWrapper(params, args, curvature="hess")  # type: ignore[arg-type]
     DirectWrapper(params, args, max_evaluations=1.5)  # type: ignore[arg-type]
+    MultiStartWrapper(params, args, start=8)  # type: ignore[call-arg]
+    MultiStartWrapper(params, args, hopeless_after="20")  # type: ignore[arg-type]
     DirectWrapper(params, args, checkpoint="run.pt")  # type: ignore[arg-type]
 
 

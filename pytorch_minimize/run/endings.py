@@ -46,6 +46,11 @@ class Ending(Enum):
         "The last iteration met a loss or gradient that is not finite, so that the method's test "
         "of convergence says nothing.",
     )
+    HOPELESS = (
+        107,
+        False,
+        "The loss is above the median of other runs' at the same iteration (hopeless_after).",
+    )
     RAISED = 108, False, "The step was ended by an exception; x is the best point seen."
 
     def __init__(self, status: int, success: bool, message: str) -> None:
