@@ -128,11 +128,12 @@ class MultiStartWrapper(MinimizeOptimizer):
         """Minimise the loss that ``closure`` returns, from every start.
 
         Args:
-            closure: as for :meth:`MinimizeWrapper.step`.
+            closure: as for
+                :meth:`~pytorch_minimize.run.optimizer.FullBatchOptimizer.step`.
             vectorized: computes the same loss for many points at once: it is called with a list of
-                one tensor of shape (S, *p.shape) for each parameter p, in the optimizer's order,
-                and returns the losses, shape (S,), row i of which hangs on row i of the tensors
-                alone. For a module, :func:`vectorize` makes one. All runs then advance together,
+                one tensor of shape ``(S, *p.shape)`` for each parameter p, in the optimizer's
+                order, and returns the losses, shape (S,), row i of which hangs on row i of the
+                tensors alone. For a module, :func:`vectorize` makes one. All runs then advance together,
                 and ``closure`` is called once, at the first start.
 
         Returns:
