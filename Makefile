@@ -152,3 +152,32 @@ $(SCIPYS:%=.venv-scipy-%/set-up): .venv-scipy-%/set-up: $(VENV)/set-up
 	$(layer)
 	$(@D)/bin/python -m pip --disable-pip-version-check install -q --upgrade 'scipy==$*.*' numpy
 	touch $@
+
+# What a compiler of another kind says of csrc: clang with its own library, which includes less, on
+# the integers of macOS (tests/macos/), where int64_t is not a long. torch's headers stay Linux's.
+CLANG := $(shell command -v clang++)
+MACOS := build/macos
+MACOS_SOURCES := $(filter-out csrc/device/cuda/%,$(filter %.cpp,$(CSRC)))
+.PHONY: macos-check gpu-check
+
+macos-check: $(if $(CLANG),$(MACOS_SOURCES:%=$(MACOS)/%.ok))
+ifeq ($(CLANG),)
+	@echo "macos-check: there is no clang++ on the PATH, so there is nothing to check"
+endif
+
+$(MACOS)/flags: $(VENV)/set-up
+	mkdir -p $(@D)
+	$(BIN)/python -c "import pybind11, sysconfig; from torch.utils.cpp_extension import include_paths; \
+	print(*(f'-isystem{path}' for path in \
+	['tests/macos', *include_paths('cpu'), sysconfig.get_path('include'), pybind11.get_include()]))" > $@
+
+$(MACOS)/%.ok: % $(CSRC) $(wildcard tests/macos/*/*.h tests/macos/*/*/*.h) $(MACOS)/flags
+	$(CLANG) -fsyntax-only -stdlib=libc++ -std=c++20 -Wall -Wextra -Werror @$(MACOS)/flags -Icsrc \
+	-DMINIMIZE_TORCH_VERSION=0 -DMINIMIZE_DEBUG=0 -DTORCH_EXTENSION_NAME=_C $<
+	@mkdir -p $(@D) && touch $@
+
+# On a machine with a card, bare but for torch with CUDA and what its tests import: all of it with
+# this Python, no environment made and nothing fetched. Without one it goes as far as it can.
+GPU_PYTHON ?= $(or $(shell command -v python3),$(PYTHON))
+gpu-check:
+	$(GPU_PYTHON) -m bench.card --out $(or $(OUT),build/card)
