@@ -16,8 +16,12 @@ namespace minimize {
 /// scatters them. The vector is on the host, or on the device itself.
 class DeviceShare {
  public:
-  /// Tables that come again are kept.
-  DeviceShare(DeviceLane& lane, bool comes_again) : lane_(&lane), comes_again_(comes_again) {}
+  /// Of at most `count` pieces. Tables that come again are kept.
+  DeviceShare(DeviceLane& lane, size_t count, bool comes_again)
+      : lane_(&lane), comes_again_(comes_again) {
+    pieces_.reserve(count + 1);  // with what is carried
+    held_.reserve(count + 1);
+  }
 
   const DeviceLane& lane() const {
     return *lane_;

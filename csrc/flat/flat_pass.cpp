@@ -43,7 +43,7 @@ DeviceShare& FlatPass::append(DeviceLane& lane, int64_t reals) {
   });
   const auto s = static_cast<size_t>(found - shares_.begin());
   if (found == shares_.end()) {
-    shares_.emplace_back(lane, comes_again_);
+    shares_.emplace_back(lane, pieces_.capacity(), comes_again_);
   }
   auto& share = shares_[s];
   const bool goes_on = !crossings_.empty() && crossings_.back().share == s &&
