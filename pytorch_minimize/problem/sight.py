@@ -25,7 +25,7 @@ class Sight(Generic[V]):
     """
 
     def __init__(self, bridge: Bridge[V], space: Space[V]) -> None:
-        self._bridge: Bridge[Any] = bridge
+        self._bridge: Any = bridge
         self._space: Space[Any] = space
         self._crosses = not space.waits and is_on_a_device(bridge.params)
         if self._crosses:
@@ -42,7 +42,7 @@ class Sight(Generic[V]):
 
     def same_params(self, seen: Any) -> bool:
         """Whether they are what they were."""
-        return self._space.same(seen, self._bridge.flatten_params())
+        return self._space.same(seen, self.params())
 
     def same_grads(self, seen: Any) -> bool:
         return self._space.same(seen, self._bridge.flatten_grads())
