@@ -54,6 +54,7 @@ RUNTIMES = $(foreach name,asan ubsan stdc++,$(shell $(CXX) -print-file-name=lib$
 
 # What is mostly C++.
 IN_C := $(wildcard tests/*/test_bridge*.py) tests/bridge/test_tensor_bridge.py \
+	tests/bridge/test_device_crossing.py \
 	tests/problem/test_guard.py tests/problem/test_closure_call.py tests/record/test_profile.py \
 	tests/solvers/test_inverse.py tests/solvers/test_device_inverse.py \
 	tests/solvers/test_ring.py tests/solvers/test_gpu_ring.py

@@ -56,6 +56,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         **({} if found is None else {"CUDA_HOME": found}),
         **os.environ,
     }
+    # Where ninja is, which torch's build looks for on the PATH.
+    beside = str(Path(sys.executable).parent)
+    environment["PATH"] = os.pathsep.join([environment.get("PATH", os.defpath), beside])
     where = source(Path(folder).resolve(), version("setuptools"))
     print("toolkit", environment.get("CUDA_HOME"), "from", where, flush=True)
     command = [sys.executable, "setup.py", "-q", "build_ext", "--inplace"]

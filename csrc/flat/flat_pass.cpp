@@ -210,7 +210,7 @@ void FlatPass::scatter(const double* x, Memory memory) {
     return;
   }
   std::vector<double> copy_of_x;
-  if (shares_memory_with(x)) {
+  if (shares_memory_with(x, memory)) {
     copy_of_x.assign(x, x + numel_);
     x = copy_of_x.data();
   }
@@ -236,7 +236,7 @@ void FlatPass::copy_staged() const {
 void FlatPass::scatter_on_device(const double* x) {
   auto& share = only_share();
   at::Tensor copy_of_x;
-  if (shares_memory_with(x)) {
+  if (shares_memory_with(x, Memory::kDevice)) {
     const auto options = at::device(share.lane().device()).dtype(at::kDouble);
     copy_of_x = at::from_blob(const_cast<double*>(x), {numel_}, options).clone();
     x = copy_of_x.const_data_ptr<double>();

@@ -91,7 +91,7 @@ class FlatPass {
   void scatter_on_host(const double* x, int64_t begin, int64_t end) const;
   void copy_staged() const;
   void scatter_on_device(const double* x);
-  bool shares_memory_with(const double* x) const;
+  bool shares_memory_with(const double* x, Memory memory) const;
   int64_t grain() const;
   template <class Copy>
   void for_each_run(int64_t begin, int64_t end, const Copy& copy) const;

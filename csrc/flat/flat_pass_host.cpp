@@ -118,11 +118,15 @@ void FlatPass::scatter_on_host(const double* x, int64_t from_real, int64_t to_re
 
 /// Whether x may be a view of the memory that is about to be written, whose values
 /// would change before they are read.
-bool FlatPass::shares_memory_with(const double* x) const {
+bool FlatPass::shares_memory_with(const double* x, Memory memory) const {
   const std::less<> before;  // of unrelated pointers
   const auto* const x_begin = reinterpret_cast<const char*>(x);
   const auto* const x_end = reinterpret_cast<const char*>(x + numel_);
+  const bool anywhere = memory == Memory::kDevice;
   return std::any_of(written_.begin(), written_.end(), [&](const c10::TensorImpl* impl) {
+    if (!anywhere && !impl->is_cpu()) {
+      return false;
+    }
     const auto& storage = impl->unsafe_storage();
     const auto* const begin = static_cast<const char*>(storage.data());
     return before(begin, x_end) && before(x_begin, begin + storage.nbytes());

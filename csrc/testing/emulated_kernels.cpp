@@ -4,6 +4,8 @@
 #include "host/convert.h"
 #include "host/memory.h"
 
+#include <c10/util/Exception.h>
+
 #include <array>
 #include <cstring>
 
@@ -128,7 +130,11 @@ const DeviceKernels kEmulatedKernels = {
           ++asked.copies_down;
           std::memcpy(host, device, bytes);
         },
-    .wait = [](const c10::Stream&) { ++asked.waits; },
+    .wait =
+        [](const c10::Stream&) {
+          ++asked.waits;
+          TORCH_CHECK(!asked.fails.exchange(false), "the emulated device is lost.");
+        },
     .host_memory =
         [](size_t bytes) {
           ++asked.host_blocks;

@@ -13,6 +13,7 @@ struct Asked {
   std::atomic<int64_t> copies_up, copies_down;  // transfers
   std::atomic<int64_t> waits, holds;
   std::atomic<int64_t> host_blocks, host_bytes;  // allocated
+  std::atomic<bool> fails;                       // the next wait, as where the device is lost
 };
 extern Asked asked;
 

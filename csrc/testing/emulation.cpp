@@ -75,5 +75,6 @@ PYBIND11_MODULE(_C_testing, m) {
   m.def("chunks", minimize::chunks, py::arg("reals"));
   m.def("offsets", minimize::offsets, py::arg("sizes_and_strides"), py::arg("indices"));
   m.def("counts", minimize::counts, "What the emulated device was asked for so far.");
+  m.def("fail_next_wait", [] { minimize::asked.fails = true; }, "As where the device is lost.");
   m.attr("CHUNK_REALS") = minimize::device::kChunkReals;
 }

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Generic
+from typing import Any, Generic, cast
 
 from torch import Tensor
 
 from ..bridge.interface import Bridge, V
 from ..bridge.make import tensor_bridge
 from ..bridge.space import Space, TensorSpace
+from ..typing import Array
 
 __all__ = ["Sight", "is_on_a_device"]
 
@@ -30,7 +31,8 @@ class Sight(Generic[V]):
         self._crosses = not space.waits and is_on_a_device(bridge.params)
         if self._crosses:
             # Of the host's space, which does wait for an answer.
-            self._bridge, self._space = tensor_bridge(self._bridge), TensorSpace()
+            arrays = cast(Bridge[Array], bridge)
+            self._bridge, self._space = tensor_bridge(arrays), TensorSpace()
 
     def params(self) -> Any:
         """The parameters as they are."""

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from emulated import Asked, emulated
+from emulated import testing as extension
 from tensors import DTYPES, assert_same_bits, random_tensor
 from torch import Tensor
 
@@ -235,3 +236,17 @@ def test_a_gradients_block_is_free_when_its_array_is() -> None:
     with Asked() as asked:
         bridge.load_params(x)  # its staging is freed with the transfer under way
     assert asked.counts["holds"] == 1
+
+
+@pytest.mark.parametrize("n", [50, 2**16], ids=["tail beside", "tail apart"])
+def test_what_nobody_waited_for_is_held(n: int) -> None:
+    """A copy may be under way into memory that is freed with the error."""
+    bridge = emulated(0)(params(n, tensors=1))
+    bridge.evaluation(LOSS)
+    extension().fail_next_wait()
+    with Asked() as asked, pytest.raises(RuntimeError, match="the emulated device is lost"):
+        bridge.evaluation(LOSS)
+    assert asked.counts["holds"] == (1 if n == 50 else 2)
+    value, gradient, _, _ = bridge.evaluation(LOSS)
+    assert value == 0.5
+    assert_same_bits(gradient, bridge.flatten_grads())
