@@ -29,33 +29,46 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("build/card"), help="an empty folder")
     parser.add_argument("--place", choices=("card", "emulated"), help="by default what is there")
-    parser.add_argument("--tiny", action="store_true", help="shows that all works, no figures")
+    parser.add_argument(
+        "--tiny",
+        action="store_true",
+        help="shows that all works, no figures: so it always is without a card",
+    )
     parser.add_argument("--steps", nargs="*", help="these alone, by the names of their logs")
     arguments = parser.parse_args(argv)
     folder = arguments.out.resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    start = time.monotonic()
     machine = describe(folder / "machine.log")
     _write(folder / "machine.json", machine)
     # torch itself is not asked: that the steps do, each in a process that may break.
     place = arguments.place or ("card" if machine["cards"] else "emulated")
-    table = steps(folder, place, arguments.tiny)
+    table = steps(folder, place, tiny=arguments.tiny or place == "emulated")
     unknown = {*(arguments.steps or ())} - {step.name for step in table}
     if unknown:
         parser.error(f"no step is called {', '.join(sorted(unknown))}")
     chosen = [step for step in table if not arguments.steps or step.name in arguments.steps]
     print(f"{place}: {machine['cards'] or 'no card'}", flush=True)
+    return _tell(folder, _run_all(chosen, folder, place))
+
+
+def _run_all(table: Sequence[Step], folder: Path, place: str) -> list[Done]:
+    """One group after the other; summary.json has what there is, should this process be ended."""
+    start = time.monotonic()
     done: list[Done] = []
-    for together in _groups(chosen):
+    for together in _groups(table):
         for one in run(together, folder):
             done.append(one)
+            passed = time.monotonic() - start
             print(
-                f"[{time.monotonic() - start:5.0f} s] {one.name:9} {one.seconds:5.0f} s  "
-                f"{one.note}: {one.last}",
+                f"[{passed:5.0f} s] {one.name:9} {one.seconds:5.0f} s  {one.note}: {one.last}",
                 flush=True,
             )
-        # What there is, should this process be ended.
         _write(folder / "summary.json", _summary(place, start, done))
+    return done
+
+
+def _tell(folder: Path, done: Sequence[Done]) -> int:
+    """What failed; the exit status."""
     failed = [one for one in done if one.status not in (0, None)]
     for one in failed:
         print(f"\n{one.name}: {one.note}", *one.failed[:20], sep="\n  ")

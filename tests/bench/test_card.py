@@ -23,7 +23,7 @@ def test_everything_runs_without_a_card(tmp_path: Path) -> None:
     """But for the build, and memcheck, which needs one."""
     needs_the_tests_extension()
     names = ["smoke", "memcheck", "rates", "bench", "pictures"]
-    command = [sys.executable, "-m", "bench.card", "--place", "emulated", "--tiny"]
+    command = [sys.executable, "-m", "bench.card", "--place", "emulated"]
     done = subprocess.run(
         [*command, "--out", str(tmp_path), "--steps", *names],
         env=os.environ | {"PYTHONPATH": os.pathsep.join([*sys.path, str(ROOT)])},
@@ -63,7 +63,7 @@ def test_what_fails_and_what_hangs_stops_nothing(
         Step("is missing", None, 60),
         Step("passes", [sys.executable, "-c", "print('fine')"], 60),
     ]
-    monkeypatch.setattr(card, "steps", lambda *_: table)
+    monkeypatch.setattr(card, "steps", lambda *_, **__: table)
     assert card.main(["--out", str(tmp_path)]) == 1
     printed = capsys.readouterr().out
     assert "1 of 4 steps passed, 2 failed, 1 not run" in printed
