@@ -19,7 +19,7 @@ namespace {
 constexpr int64_t kStreamReals = 1 << 20;
 // A run must be this long for streaming stores, which end in a fence.
 constexpr int64_t kStreamRun = 1 << 12;
-// A million reals are then copied by sixteen threads, and below this many one is enough.
+// A million reals are then copied by sixteen threads.
 constexpr int64_t kStagingReals = 1 << 16;
 
 /// Calls f with a pointer of the C++ type of a real of this dtype.
@@ -87,10 +87,9 @@ FlatPass::Gathered FlatPass::gather_on_host(double* out) const {
   return {extent.finite(), extent.largest()};
 }
 
-/// Reals for which a thread is woken. What a device waits for, in memory that is written past the
-/// caches, is shared among more of them.
+/// Reals for which a thread is woken. Where a device waits for a long pass more of them share it.
 int64_t FlatPass::grain() const {
-  return shares_.empty() ? kSerialReals : kStagingReals;
+  return shares_.empty() || numel_ < kSerialReals ? kSerialReals : kStagingReals;
 }
 
 void FlatPass::scatter_on_host(const double* x, int64_t from_real, int64_t to_real) const {
