@@ -239,8 +239,10 @@ DeviceLane::Placed DeviceLane::upload(const PieceList& pieces) const {
   packed.write(host.get());
   const auto bytes = static_cast<int64_t>(packed.bytes());
   const auto memory = at::empty({bytes}, at::device(device_).dtype(at::kByte));
-  kernels_.hold(host.get(), *stream_);
-  kernels_.copy_up(memory.mutable_data_ptr(), host.get(), packed.bytes(), *stream_);
+  if (bytes > 0) {  // not where all tensors are empty
+    kernels_.hold(host.get(), *stream_);
+    kernels_.copy_up(memory.mutable_data_ptr(), host.get(), packed.bytes(), *stream_);
+  }
   return {memory, packed.table(memory.const_data_ptr())};
 }
 

@@ -250,3 +250,13 @@ def test_what_nobody_waited_for_is_held(n: int) -> None:
     value, gradient, _, _ = bridge.evaluation(LOSS)
     assert value == 0.5
     assert_same_bits(gradient, bridge.flatten_grads())
+
+
+def test_a_lane_of_empty_tensors_copies_nothing() -> None:
+    tensors = [torch.zeros(0), torch.arange(3.0)]
+    bridge = emulated(0, 1)(tensors)
+    bridge.flatten_params()
+    with Asked() as asked:
+        bridge.load_params(np.ones(3))
+    assert asked.counts["copies up"] == 1
+    assert tensors[1].tolist() == [1.0] * 3
