@@ -54,6 +54,7 @@ RUNTIMES = $(foreach name,asan ubsan stdc++,$(shell $(CXX) -print-file-name=lib$
 
 # What is mostly C++.
 IN_C := $(wildcard tests/*/test_bridge*.py) tests/bridge/test_tensor_bridge.py \
+	tests/bridge/test_device_crossing.py \
 	tests/problem/test_guard.py tests/problem/test_closure_call.py tests/record/test_profile.py \
 	tests/solvers/test_inverse.py tests/solvers/test_device_inverse.py \
 	tests/solvers/test_ring.py tests/solvers/test_gpu_ring.py
@@ -182,3 +183,32 @@ $(FRAMEWORKS)/set-up: $(VENV)/set-up constraints-frameworks.txt
 	$(@D)/bin/python -m pip --disable-pip-version-check install -q -c constraints.txt \
 		-c constraints-frameworks.txt accelerate botorch deepxde gpytorch lightning pyro-ppl skorch torch_geometric
 	touch $@
+
+# What a compiler of another kind says of csrc: clang with its own library, which includes less, on
+# the integers of macOS (tests/macos/), where int64_t is not a long. torch's headers stay Linux's.
+CLANG := $(shell command -v clang++)
+MACOS := build/macos
+MACOS_SOURCES := $(filter-out csrc/device/cuda/%,$(filter %.cpp,$(CSRC)))
+.PHONY: macos-check gpu-check
+
+macos-check: $(if $(CLANG),$(MACOS_SOURCES:%=$(MACOS)/%.ok))
+ifeq ($(CLANG),)
+	@echo "macos-check: there is no clang++ on the PATH, so there is nothing to check"
+endif
+
+$(MACOS)/flags: $(VENV)/set-up
+	mkdir -p $(@D)
+	$(BIN)/python -c "import pybind11, sysconfig; from torch.utils.cpp_extension import include_paths; \
+	print(*(f'-isystem{path}' for path in \
+	['tests/macos', *include_paths('cpu'), sysconfig.get_path('include'), pybind11.get_include()]))" > $@
+
+$(MACOS)/%.ok: % $(CSRC) $(wildcard tests/macos/*/*.h tests/macos/*/*/*.h) $(MACOS)/flags
+	$(CLANG) -fsyntax-only -stdlib=libc++ -std=c++20 -Wall -Wextra -Werror @$(MACOS)/flags -Icsrc \
+	-DMINIMIZE_TORCH_VERSION=0 -DMINIMIZE_DEBUG=0 -DTORCH_EXTENSION_NAME=_C $<
+	@mkdir -p $(@D) && touch $@
+
+# On a machine with a card, bare but for torch with CUDA and what its tests import: all of it with
+# this Python, no environment made and nothing fetched. Without one it goes as far as it can.
+GPU_PYTHON ?= $(or $(shell command -v python3),$(PYTHON))
+gpu-check:
+	$(GPU_PYTHON) -m bench.card --out $(or $(OUT),build/card)

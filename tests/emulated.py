@@ -34,4 +34,23 @@ def emulated(*lanes: int) -> Callable[[Iterable[Tensor]], Bridge]:
     return make
 
 
+class Asked:
+    """What the emulated device is asked for inside a ``with`` block: launches, transfers, waits."""
+
+    def __init__(self) -> None:
+        self._before: dict[str, int] = {}
+        self.counts: dict[str, int] = {}
+
+    def __enter__(self) -> Asked:
+        self._before = testing().counts()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        after = testing().counts()
+        self.counts = {name: after[name] - count for name, count in self._before.items()}
+
+    def of(self, *names: str) -> list[int]:
+        return [self.counts[name] for name in names]
+
+
 EMULATED = {"device": emulated(0), "devices and host": emulated(0, -1, 1, 0)}

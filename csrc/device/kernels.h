@@ -32,9 +32,16 @@ struct DeviceKernels {
   void (*pair_sums)(const device::PairTask& task, const c10::Stream& stream);
   void (*pair_turn)(const device::PairTask& task, const c10::Stream& stream);
 
-  /// Host memory that the device reads and writes directly; once freed it is reused
-  /// only after the copies that were queued on it.
+  /// Queue a copy between host_memory() and memory of the device.
+  void (*copy_up)(void* device, const void* host, size_t bytes, const c10::Stream& stream);
+  void (*copy_down)(void* host, const void* device, size_t bytes, const c10::Stream& stream);
+  /// Until all that is queued there is done; reports its errors.
+  void (*wait)(const c10::Stream& stream);
+
+  /// Host memory that the device reads and writes directly. Once freed it is reused at once; after
+  /// hold() of its address, not before what is on that stream as it is freed is done.
   c10::DataPtr (*host_memory)(size_t bytes);
+  void (*hold)(void* host, const c10::Stream& stream);
 
   /// Whether queued work runs later, in the order of its stream.
   bool is_asynchronous;

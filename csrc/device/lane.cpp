@@ -4,7 +4,6 @@
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/from_blob.h>
 #include <ATen/ops/zeros.h>
 #include <c10/core/DeviceGuard.h>
 #include <c10/core/InferenceMode.h>
@@ -23,9 +22,7 @@ namespace {
 // one to spare for memory that torch's allocator hands out in turn.
 constexpr size_t kTables = 4;
 
-at::Tensor as_tensor(double* host, int64_t numel) {
-  return at::from_blob(host, {numel}, at::dtype(at::kDouble));
-}
+static_assert(sizeof(device::Tail) == kTail * sizeof(double));
 
 }  // namespace
 
@@ -47,10 +44,10 @@ class DeviceLane::Turn {
         }
       }
       if (lane.first_) {
-        lane.first_->memory.record_stream(stream_);
+        lane.first_->placed.memory.record_stream(stream_);
       }
       for (const auto& uploaded : lane.tables_) {
-        uploaded.memory.record_stream(stream_);
+        uploaded.placed.memory.record_stream(stream_);
       }
     }
     if (lane.kernels_.is_asynchronous && !lane.done_) {
@@ -93,98 +90,160 @@ const at::Tensor& DeviceLane::own(at::Tensor& memory, int64_t reals) const {
   return memory;
 }
 
-DeviceLane::Ticket DeviceLane::queue_gather(const PieceList& pieces, double* host) {
+/// The lane's own vector and tail, or new ones. What is new is for this turn's stream alone, and
+/// so is whoever gets its memory after that.
+at::Tensor DeviceLane::vector_for(int64_t reals) {
+  if (reals == reals_) {
+    return own(vector_, reals_ + kTail);
+  }
+  auto vector = at::empty({reals + kTail}, at::device(device_).dtype(at::kDouble));
+  vector.narrow(0, reals, kTail).zero_();
+  return vector;
+}
+
+DeviceLane::Ticket DeviceLane::queue_gather(const Load& load, double* host, device::Tail* tail) {
   const Turn turn(*this);
-  const auto& vector = own(vector_, reals_ + kTail);
-  return queue(turn, pieces, vector.mutable_data_ptr<double>(), vector, host);
+  const auto [memory, table] = table_for(load);
+  Ticket ticket = next_ticket(/*is_awaited=*/true);
+  if (load.reals <= ways_.direct_reals) {
+    tail->mark = 0.0;
+    kernels_.gather(table, host, tail, ticket.number, turn.stream());
+    end(ticket);
+    return ticket;
+  }
+  const auto vector = vector_for(load.reals);
+  auto* const flat = vector.mutable_data_ptr<double>();
+  auto* const flat_tail = reinterpret_cast<device::Tail*>(flat + load.reals);
+  kernels_.gather(table, flat, flat_tail, ticket.number, turn.stream());
+  const auto bytes = static_cast<size_t>(load.reals) * sizeof(double);
+  if (reinterpret_cast<double*>(tail) == host + load.reals) {
+    kernels_.copy_down(host, flat, bytes + sizeof *tail, turn.stream());
+  } else {
+    kernels_.copy_down(host, flat, bytes, turn.stream());
+    kernels_.copy_down(tail, flat_tail, sizeof *tail, turn.stream());
+  }
+  end(ticket);
+  return ticket;
 }
 
 DeviceLane::Ticket DeviceLane::queue_gather_into(
-    const PieceList& pieces, double* flat, double* host) {
+    const Load& load, double* flat, device::Tail* tail) {
   const Turn turn(*this);
-  return queue(turn, pieces, flat, own(tail_, kTail), host);
-}
-
-/// Gathers, and sends to the host what ends in the tail.
-DeviceLane::Ticket DeviceLane::queue(
-    const Turn& turn, const PieceList& pieces, double* flat, const at::Tensor& sent, double* host) {
-  static_assert(sizeof(device::Tail) == kTail * sizeof(double));
-  double* const end = sent.mutable_data_ptr<double>() + sent.numel();
-  auto* const tail = reinterpret_cast<device::Tail*>(end - kTail);
-  const bool is_awaited = host != nullptr;
-  Ticket ticket{++gathers_, turn.stream(), std::nullopt, std::nullopt};
-  if (is_awaited) {
-    ticket.begin = mark(turn.stream());
-  }
-  kernels_.gather(table_of(pieces), flat, tail, ticket.number, turn.stream());
-  if (is_awaited) {
-    as_tensor(host, sent.numel()).copy_(sent, /*non_blocking=*/true);
-    ticket.end = mark(turn.stream());
+  const auto [memory, table] = table_for(load);
+  auto* const own_tail =
+      reinterpret_cast<device::Tail*>(own(tail_, kTail).mutable_data_ptr<double>());
+  Ticket ticket = next_ticket(tail != nullptr);
+  kernels_.gather(table, flat, own_tail, ticket.number, turn.stream());
+  if (tail != nullptr) {
+    kernels_.copy_down(tail, own_tail, sizeof *tail, turn.stream());
+    end(ticket);
   }
   return ticket;
 }
 
-void DeviceLane::queue_scatter(const PieceList& pieces, double* host) {
+void DeviceLane::queue_scatter(const Load& load, double* host, const Write& write) {
   const Turn turn(*this);
-  const auto vector = own(vector_, reals_ + kTail).narrow(0, 0, reals_);
-  vector.copy_(as_tensor(host, reals_), /*non_blocking=*/true);
-  kernels_.scatter(table_of(pieces), vector.const_data_ptr<double>(), turn.stream());
+  const auto [memory, table] = table_for(load);
+  // Before anything is queued that reads it.
+  kernels_.hold(host, turn.stream());
+  if (load.reals <= ways_.direct_reals) {
+    write(0, load.reals);
+    kernels_.scatter(table, host, turn.stream());
+    return;
+  }
+  const auto vector = vector_for(load.reals);
+  auto* const flat = vector.mutable_data_ptr<double>();
+  for (int64_t begin = 0; begin < load.reals; begin += ways_.slab_reals) {
+    const int64_t end = std::min(load.reals, begin + ways_.slab_reals);
+    write(begin, end);
+    const auto bytes = static_cast<size_t>(end - begin) * sizeof(double);
+    kernels_.copy_up(flat + begin, host + begin, bytes, turn.stream());
+  }
+  kernels_.scatter(table, flat, turn.stream());
 }
 
-void DeviceLane::queue_scatter_from(const PieceList& pieces, const double* flat) {
+void DeviceLane::queue_scatter_from(const Load& load, const double* flat) {
   const Turn turn(*this);
-  kernels_.scatter(table_of(pieces), flat, turn.stream());
+  const auto [memory, table] = table_for(load);
+  kernels_.scatter(table, flat, turn.stream());
 }
 
-std::optional<c10::Event> DeviceLane::mark(const c10::Stream& stream) const {
+DeviceLane::Ticket DeviceLane::next_ticket(bool is_awaited) {
+  Ticket ticket{++gathers_, *stream_, std::nullopt, std::nullopt};
+  if (is_awaited) {
+    ticket.begin = mark();
+  }
+  return ticket;
+}
+
+void DeviceLane::end(Ticket& ticket) {
+  ticket.end = mark();
+}
+
+std::optional<c10::Event> DeviceLane::mark() {
   if (!kernels_.is_asynchronous) {
     return std::nullopt;
   }
-  c10::Event event(device_.type(), c10::EventFlag::BACKEND_DEFAULT);  // has a clock
-  event.record(stream);
+  if (idle_.empty()) {
+    idle_.emplace_back(device_.type(), c10::EventFlag::BACKEND_DEFAULT);  // has a clock
+  }
+  auto event = std::move(idle_.back());
+  idle_.pop_back();
+  event.record(*stream_);
   return event;
 }
 
-double DeviceLane::wait(const Ticket& ticket) const {
+double DeviceLane::wait(Ticket&& ticket) {
   using Clock = std::chrono::steady_clock;
   const auto start = Clock::now();
-  c10::impl::VirtualGuardImpl(device_.type()).synchronizeStream(ticket.stream);
+  kernels_.wait(ticket.stream);
   const double waited = std::chrono::duration<double>(Clock::now() - start).count();
   if (!ticket.begin) {
     return 0.0;
   }
-  return std::max(0.0, waited - ticket.begin->elapsedTime(*ticket.end) * 1e-3);
+  const double taken = ticket.begin->elapsedTime(*ticket.end) * 1e-3;
+  const std::lock_guard<std::mutex> lock(mutex_);
+  idle_.push_back(std::move(*ticket.begin));
+  idle_.push_back(std::move(*ticket.end));
+  return std::max(0.0, waited - taken);
 }
 
-const device::Table& DeviceLane::table_of(const PieceList& pieces) {
+DeviceLane::Placed DeviceLane::table_for(const Load& load) {
+  return load.comes_again ? kept_table(load.pieces) : upload(load.pieces);
+}
+
+const DeviceLane::Placed& DeviceLane::kept_table(const PieceList& pieces) {
   if (!first_) {
-    first_ = upload(pieces);
+    first_ = {pieces, upload(pieces)};
   }
   if (first_->pieces == pieces) {
-    return first_->table;
+    return first_->placed;
   }
   auto found = std::find_if(tables_.begin(), tables_.end(), [&](const Uploaded& uploaded) {
     return uploaded.pieces == pieces;
   });
   if (found == tables_.end()) {
-    auto uploaded = upload(pieces);
+    Uploaded uploaded{pieces, upload(pieces)};
     if (tables_.size() == kTables) {
       tables_.pop_back();
     }
     found = tables_.insert(tables_.end(), std::move(uploaded));
   }
   std::rotate(tables_.begin(), found, found + 1);
-  return tables_.front().table;
+  return tables_.front().placed;
 }
 
-DeviceLane::Uploaded DeviceLane::upload(const PieceList& pieces) const {
+DeviceLane::Placed DeviceLane::upload(const PieceList& pieces) const {
   const PackedTable packed(pieces);
-  const auto bytes = static_cast<int64_t>(packed.bytes());
   const auto host = kernels_.host_memory(packed.bytes());
   packed.write(host.get());
+  const auto bytes = static_cast<int64_t>(packed.bytes());
   const auto memory = at::empty({bytes}, at::device(device_).dtype(at::kByte));
-  memory.copy_(at::from_blob(host.get(), {bytes}, at::dtype(at::kByte)), /*non_blocking=*/true);
-  return {pieces, memory, packed.table(memory.const_data_ptr())};
+  if (bytes > 0) {  // not where all tensors are empty
+    kernels_.hold(host.get(), *stream_);
+    kernels_.copy_up(memory.mutable_data_ptr(), host.get(), packed.bytes(), *stream_);
+  }
+  return {memory, packed.table(memory.const_data_ptr())};
 }
 
 }  // namespace minimize

@@ -12,6 +12,9 @@ namespace minimize {
 /// The pieces of one crossing, in flat order, on the host.
 class PieceList {
  public:
+  void reserve(size_t count) {
+    pieces_.reserve(count);
+  }
   /// Appends a strided tensor without gaps in the flat vector.
   void add(const c10::TensorImpl& tensor, void* data);
   void add_zeros(int64_t reals);

@@ -3,7 +3,7 @@
 #include "host/memory.h"
 #include "tensor/checks.h"
 
-#include <c10/util/Exception.h>
+#include <utility>
 
 namespace minimize {
 
@@ -19,49 +19,67 @@ bool DeviceShare::carry(const at::Tensor& scalar) {
   if (scalar.device() != lane_->device() || !is_readable_scalar(impl)) {
     return false;
   }
-  TORCH_INTERNAL_ASSERT(pieces_.reals() == lane_->reals());
   add(scalar, impl.unsafe_storage().data());
   pieces_.carry_last();
+  is_carrying_ = true;
   return true;
 }
 
 double* DeviceShare::staging() {
   if (!staging_) {
-    staging_ = lane_->kernels().host_memory((lane_->reals() + kTail) * sizeof(double));
+    staging_ = lane_->kernels().host_memory(bytes_with_tail(reals()));
   }
   return static_cast<double*>(staging_.get());
 }
 
 void DeviceShare::queue_gather(double* host) {
-  tail_ = reinterpret_cast<const device::Tail*>(host + lane_->reals());
-  ticket_ = lane_->queue_gather(pieces_, host);
+  host_ = host;
+  if (has_tail_beside(reals())) {
+    tail_ = reinterpret_cast<device::Tail*>(host + reals());
+  } else {
+    tail_memory_ = lane_->kernels().host_memory(sizeof *tail_);
+    tail_ = static_cast<device::Tail*>(tail_memory_.get());
+  }
+  ticket_ = lane_->queue_gather(load(), host, tail_);
 }
 
 void DeviceShare::queue_gather_into(double* flat, bool is_awaited) {
   if (is_awaited) {
-    staging_ = lane_->kernels().host_memory(sizeof(device::Tail));
+    tail_memory_ = lane_->kernels().host_memory(sizeof *tail_);
   }
-  tail_ = static_cast<const device::Tail*>(staging_.get());
-  ticket_ = lane_->queue_gather_into(pieces_, flat, static_cast<double*>(staging_.get()));
+  tail_ = static_cast<device::Tail*>(tail_memory_.get());
+  ticket_ = lane_->queue_gather_into(load(), flat, tail_);
 }
 
 bool DeviceShare::wait(double& waited) {
-  waited += lane_->wait(*ticket_);
-  return tail_->mark != ticket_->number;
+  const double number = ticket_->number;
+  waited += lane_->wait(std::move(*ticket_));
+  ticket_.reset();
+  return tail_->mark != number;
 }
 
 double DeviceShare::carried() const {
   return tail_->carried;
 }
 
-void DeviceShare::queue_scatter() {
-  TORCH_INTERNAL_ASSERT(pieces_.reals() == lane_->reals());
-  lane_->queue_scatter(pieces_, staging());
+void DeviceShare::abandon() {
+  if (!ticket_) {
+    return;
+  }
+  const auto hold = lane_->kernels().hold;
+  for (void* const memory : {static_cast<void*>(host_), tail_memory_.get()}) {
+    if (memory != nullptr) {
+      hold(memory, ticket_->stream);
+    }
+  }
+}
+
+void DeviceShare::queue_scatter(const DeviceLane::Write& write) {
+  lane_->queue_scatter(load(), staging(), write);
 }
 
 void DeviceShare::queue_scatter_from(const double* flat) {
-  TORCH_INTERNAL_ASSERT(pieces_.reals() == lane_->reals());
-  lane_->queue_scatter_from(pieces_, flat);
+  lane_->queue_scatter_from(load(), flat);
 }
 
 }  // namespace minimize

@@ -13,7 +13,8 @@
 
 namespace minimize {
 
-FlatPass::FlatPass(int64_t numel, size_t count) : numel_(numel) {
+FlatPass::FlatPass(int64_t numel, size_t count, bool comes_again)
+    : numel_(numel), comes_again_(comes_again) {
   pieces_.reserve(count);
 }
 
@@ -42,7 +43,7 @@ DeviceShare& FlatPass::append(DeviceLane& lane, int64_t reals) {
   });
   const auto s = static_cast<size_t>(found - shares_.begin());
   if (found == shares_.end()) {
-    shares_.emplace_back(lane);
+    shares_.emplace_back(lane, pieces_.capacity(), comes_again_);
   }
   auto& share = shares_[s];
   const bool goes_on = !crossings_.empty() && crossings_.back().share == s &&
@@ -147,8 +148,12 @@ void FlatPass::point_to_staging() {
   }
 }
 
+bool FlatPass::is_of_one_share() const {
+  return shares_.size() == 1 && shares_[0].reals() == numel_;
+}
+
 DeviceShare& FlatPass::only_share() {
-  TORCH_INTERNAL_ASSERT(shares_.size() == 1 && shares_[0].lane().reals() == numel_);
+  TORCH_INTERNAL_ASSERT(is_of_one_share());
   return shares_[0];
 }
 
@@ -164,14 +169,20 @@ FlatPass::Gathered FlatPass::gather(double* out, Memory memory) {
     return gather_on_host(out);
   }
   // Where one device has everything, what it sends is the vector itself.
-  const bool direct =
-      memory == Memory::kPooled && shares_.size() == 1 && shares_[0].lane().reals() == numel_;
-  for (auto& share : shares_) {
-    share.queue_gather(direct ? out : share.staging());
-  }
+  const bool direct = memory == Memory::kPooled && is_of_one_share();
   bool finite = true;
-  for (auto& share : shares_) {
-    finite &= share.wait(waited_);  // each of them
+  try {
+    for (auto& share : shares_) {
+      share.queue_gather(direct ? out : share.staging());
+    }
+    for (auto& share : shares_) {
+      finite &= share.wait(waited_);  // each of them
+    }
+  } catch (...) {
+    for (auto& share : shares_) {
+      share.abandon();
+    }
+    throw;
   }
   if (direct) {
     return {finite, unknown};
@@ -198,17 +209,34 @@ void FlatPass::scatter(const double* x, Memory memory) {
     scatter_on_device(x);
     return;
   }
+  std::vector<double> copy_of_x;
+  if (shares_memory_with(x, memory)) {
+    copy_of_x.assign(x, x + numel_);
+    x = copy_of_x.data();
+  }
   point_to_staging();
-  scatter_on_host(x);
+  if (is_of_one_share()) {
+    shares_[0].queue_scatter([&](int64_t begin, int64_t end) { scatter_on_host(x, begin, end); });
+    return;
+  }
+  scatter_on_host(x, 0, numel_);
+  copy_staged();
   for (auto& share : shares_) {
-    share.queue_scatter();
+    share.queue_scatter([](int64_t, int64_t) {});
+  }
+}
+
+void FlatPass::copy_staged() const {
+  const at::NoGradGuard no_grad;
+  for (const auto& [target, host] : staged_) {
+    target.copy_(host);
   }
 }
 
 void FlatPass::scatter_on_device(const double* x) {
   auto& share = only_share();
   at::Tensor copy_of_x;
-  if (shares_memory_with(x)) {
+  if (shares_memory_with(x, Memory::kDevice)) {
     const auto options = at::device(share.lane().device()).dtype(at::kDouble);
     copy_of_x = at::from_blob(const_cast<double*>(x), {numel_}, options).clone();
     x = copy_of_x.const_data_ptr<double>();

@@ -23,8 +23,9 @@ enum class Memory { kHost, kPooled, kDevice };
 /// without lanes goes through a tensor on the host, which is the slow but general route.
 class FlatPass {
  public:
-  /// `numel` reals in at most `count` pieces.
-  FlatPass(int64_t numel, size_t count);
+  /// `numel` reals in at most `count` pieces; whether the same come again, as those of parameters
+  /// do.
+  FlatPass(int64_t numel, size_t count, bool comes_again = true);
 
   /// Appends a strided tensor, to be read. `lane` is that of its parameter, or null.
   void read(const at::Tensor& tensor, DeviceLane* lane);
@@ -56,7 +57,8 @@ class FlatPass {
   /// stream.
   void fill(double* out, Memory memory);
   /// x[0, numel) into the tensors, whose version counters are bumped. On a device they
-  /// are written later, in the order of its current stream.
+  /// are written later, in the order of its current stream; where it has all of them a part of
+  /// the vector is on its way while the next is copied.
   void scatter(const double* x, Memory memory = Memory::kHost);
 
  private:
@@ -83,15 +85,19 @@ class FlatPass {
   const DeviceShare* carrier_of(const at::Tensor& scalar);
   bool is_queued(const at::Tensor& scalar) const;
   void point_to_staging();
+  bool is_of_one_share() const;
   DeviceShare& only_share();
   Gathered gather_on_host(double* out) const;
-  void scatter_on_host(const double* x) const;
+  void scatter_on_host(const double* x, int64_t begin, int64_t end) const;
+  void copy_staged() const;
   void scatter_on_device(const double* x);
-  bool shares_memory_with(const double* x) const;
+  bool shares_memory_with(const double* x, Memory memory) const;
+  int64_t grain() const;
   template <class Copy>
   void for_each_run(int64_t begin, int64_t end, const Copy& copy) const;
 
   int64_t numel_;
+  bool comes_again_;
   int64_t end_ = 0;
   std::vector<Piece> pieces_;
   std::vector<c10::TensorImpl*> written_;

@@ -6,7 +6,6 @@
 #include "tensor/strided.h"
 
 #include <ATen/Parallel.h>
-#include <ATen/core/grad_mode.h>
 
 #include <algorithm>
 #include <functional>
@@ -20,6 +19,8 @@ namespace {
 constexpr int64_t kStreamReals = 1 << 20;
 // A run must be this long for streaming stores, which end in a fence.
 constexpr int64_t kStreamRun = 1 << 12;
+// A million reals are then copied by sixteen threads.
+constexpr int64_t kStagingReals = 1 << 16;
 
 /// Calls f with a pointer of the C++ type of a real of this dtype.
 template <class F>
@@ -75,7 +76,7 @@ FlatPass::Gathered FlatPass::gather_on_host(double* out) const {
   };
   Extent extent;
   std::mutex mutex;
-  at::parallel_for(0, numel_, kSerialReals, [&](int64_t begin, int64_t end) {
+  at::parallel_for(0, numel_, grain(), [&](int64_t begin, int64_t end) {
     Extent part;
     for_each_run(begin, end, [&](const Piece& piece, int64_t at, int64_t n) {
       part.see(copy(piece, at, n));
@@ -86,12 +87,12 @@ FlatPass::Gathered FlatPass::gather_on_host(double* out) const {
   return {extent.finite(), extent.largest()};
 }
 
-void FlatPass::scatter_on_host(const double* x) const {
-  std::vector<double> copy_of_x;
-  if (shares_memory_with(x)) {
-    copy_of_x.assign(x, x + numel_);
-    x = copy_of_x.data();
-  }
+/// Reals for which a thread is woken. Where a device waits for a long pass more of them share it.
+int64_t FlatPass::grain() const {
+  return shares_.empty() || numel_ < kSerialReals ? kSerialReals : kStagingReals;
+}
+
+void FlatPass::scatter_on_host(const double* x, int64_t from_real, int64_t to_real) const {
   const auto copy = [&](const Piece& piece, int64_t begin, int64_t n) {
     const double* const src = x + begin;
     const int64_t from = begin - piece.begin;
@@ -109,21 +110,22 @@ void FlatPass::scatter_on_host(const double* x) const {
       StridedReals(*piece.view).for_each_row(from, n, write_row);
     });
   };
-  at::parallel_for(
-      0, numel_, kSerialReals, [&](int64_t begin, int64_t end) { for_each_run(begin, end, copy); });
-  const at::NoGradGuard no_grad;
-  for (const auto& [target, host] : staged_) {
-    target.copy_(host);
-  }
+  at::parallel_for(from_real, to_real, grain(), [&](int64_t begin, int64_t end) {
+    for_each_run(begin, end, copy);
+  });
 }
 
 /// Whether x may be a view of the memory that is about to be written, whose values
 /// would change before they are read.
-bool FlatPass::shares_memory_with(const double* x) const {
+bool FlatPass::shares_memory_with(const double* x, Memory memory) const {
   const std::less<> before;  // of unrelated pointers
   const auto* const x_begin = reinterpret_cast<const char*>(x);
   const auto* const x_end = reinterpret_cast<const char*>(x + numel_);
+  const bool anywhere = memory == Memory::kDevice;
   return std::any_of(written_.begin(), written_.end(), [&](const c10::TensorImpl* impl) {
+    if (!anywhere && !impl->is_cpu()) {
+      return false;
+    }
     const auto& storage = impl->unsafe_storage();
     const auto* const begin = static_cast<const char*>(storage.data());
     return before(begin, x_end) && before(x_begin, begin + storage.nbytes());

@@ -36,6 +36,7 @@ ParameterBridge::ParameterBridge(std::vector<at::Tensor> params, const FindLane&
     lane_of_.push_back(key ? &lane(*key) : nullptr);
     if (key) {
       lane_of_.back()->grow(specs_[i].reals);
+      reals_in_lanes_ += specs_[i].reals;
     }
   }
 }
@@ -63,7 +64,7 @@ Memory ParameterBridge::tensor_memory() const {
 FlatSource ParameterBridge::source() const {
   if (has_one_lane()) {
     // A vector may be dropped with a copy into it under way, after an error, which the
-    // memory's own allocator knows of and the pool does not.
+    // memory's own allocator is told and the pool is not.
     return {lanes_[0]->kernels().host_memory, 0};
   }
   return {};
@@ -86,6 +87,12 @@ void ParameterBridge::read_fitting(
   }
 }
 
+void ParameterBridge::check_one_each(at::TensorList tensors) const {
+  TORCH_CHECK_VALUE(
+      tensors.size() == params_.size(), "expected one tensor for each of the ", params_.size(),
+      " distinct parameters, got ", tensors.size(), ".");
+}
+
 FlatPass ParameterBridge::reading_params() const {
   FlatPass pass(numel_, params_.size());
   for (size_t i = 0; i < params_.size(); ++i) {
@@ -105,9 +112,7 @@ FlatPass ParameterBridge::reading_grads() const {
 }
 
 FlatPass ParameterBridge::reading(at::TensorList tensors) const {
-  TORCH_CHECK_VALUE(
-      tensors.size() == params_.size(), "expected one tensor for each of the ", params_.size(),
-      " distinct parameters, got ", tensors.size(), ".");
+  check_one_each(tensors);
   FlatPass pass(numel_, params_.size());
   for (size_t i = 0; i < params_.size(); ++i) {
     read_fitting("tensor", i, tensors[i], pass);
@@ -166,13 +171,21 @@ std::vector<at::Tensor> ParameterBridge::unpack(const double* x, Memory memory) 
 
 bool ParameterBridge::pack_rows(
     at::TensorList stacks, int64_t rows, double* out, Memory memory) const {
+  check_one_each(stacks);
   bool finite = true;
-  std::vector<at::Tensor> tensors(stacks.size());
-  for (int64_t row = 0; row < rows; ++row) {
-    std::transform(stacks.begin(), stacks.end(), tensors.begin(), [&](const at::Tensor& stack) {
-      return stack.defined() ? stack.select(0, row) : stack;
-    });
-    finite = pack(tensors, out + row * numel_, memory) && finite;
+  const int64_t at_once = rows_at_once(memory);
+  for (int64_t first = 0; first < rows; first += at_once) {
+    const int64_t count = std::min(at_once, rows - first);
+    FlatPass pass(count * numel_, count * stacks.size(), /*comes_again=*/false);
+    std::vector<at::Tensor> tensors;  // those that the pass reads
+    tensors.reserve(count * stacks.size());
+    for (int64_t row = first; row < first + count; ++row) {
+      for (size_t i = 0; i < stacks.size(); ++i) {
+        tensors.push_back(stacks[i].defined() ? stacks[i].select(0, row) : stacks[i]);
+        read_fitting("tensor", i, tensors.back(), pass);
+      }
+    }
+    finite = pass.gather(out + first * numel_, memory).finite && finite;
   }
   return finite;
 }
@@ -185,16 +198,31 @@ std::vector<at::Tensor> ParameterBridge::unpack_rows(
     sizes.insert(sizes.begin(), rows);
     stacks.push_back(at::empty(sizes, at::device(spec.device).dtype(spec.dtype)));
   }
-  std::vector<at::Tensor> tensors(stacks.size());
-  for (int64_t row = 0; row < rows; ++row) {
-    FlatPass pass(numel_, specs_.size());
-    for (size_t i = 0; i < stacks.size(); ++i) {
-      tensors[i] = stacks[i].select(0, row);
-      pass.write(tensors[i], lane_of_[i]);
+  const int64_t at_once = rows_at_once(memory);
+  for (int64_t first = 0; first < rows; first += at_once) {
+    const int64_t count = std::min(at_once, rows - first);
+    FlatPass pass(count * numel_, count * stacks.size(), /*comes_again=*/false);
+    std::vector<at::Tensor> tensors;  // those that the pass writes
+    tensors.reserve(count * stacks.size());
+    for (int64_t row = first; row < first + count; ++row) {
+      for (size_t i = 0; i < stacks.size(); ++i) {
+        tensors.push_back(stacks[i].select(0, row));
+        pass.write(tensors.back(), lane_of_[i]);
+      }
     }
-    pass.scatter(x + row * numel_, memory);
+    pass.scatter(x + first * numel_, memory);
   }
   return stacks;
+}
+
+/// As many as make a slab of memory that a device reads, and any number where vectors stay there,
+/// but for how long their table is.
+int64_t ParameterBridge::rows_at_once(Memory memory) const {
+  constexpr int64_t slab = 1 << 20, pieces = 1 << 20;
+  const auto count = static_cast<int64_t>(specs_.size());
+  const int64_t by_memory =
+      memory == Memory::kDevice ? pieces : slab / std::max<int64_t>(1, numel_);
+  return std::max<int64_t>(1, std::min(by_memory, pieces / count));
 }
 
 bool ParameterBridge::has_grads() const {

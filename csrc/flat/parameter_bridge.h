@@ -77,7 +77,7 @@ class ParameterBridge {
   std::vector<at::Tensor> unpack(const double* x, Memory memory) const;
 
   /// Both for several vectors, one after the other in memory, and for each parameter one
-  /// stack of as many tensors.
+  /// stack of as many tensors. On a device many are one table, one transfer and one wait.
   bool pack_rows(at::TensorList stacks, int64_t rows, double* out, Memory memory) const;
   std::vector<at::Tensor> unpack_rows(const double* x, int64_t rows, Memory memory) const;
 
@@ -86,9 +86,11 @@ class ParameterBridge {
 
  private:
   bool has_one_lane() const {
-    return lanes_.size() == 1 && lanes_[0]->reals() == numel_;
+    return lanes_.size() == 1 && reals_in_lanes_ == numel_;
   }
   DeviceLane& lane(const LaneKey& key);
+  int64_t rows_at_once(Memory memory) const;
+  void check_one_each(at::TensorList tensors) const;
   void read_fitting(const char* what, size_t i, const at::Tensor& tensor, FlatPass& pass) const;
 
   std::vector<at::Tensor> params_;    // distinct
@@ -97,6 +99,7 @@ class ParameterBridge {
   std::vector<LaneKey> keys_;
   std::vector<std::unique_ptr<DeviceLane>> lanes_;  // of keys_
   int64_t numel_ = 0;
+  int64_t reals_in_lanes_ = 0;
 };
 
 }  // namespace minimize

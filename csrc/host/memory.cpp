@@ -42,7 +42,7 @@ std::unique_ptr<FlatPool::Block> FlatPool::find() {
     }
   }
   auto block = std::make_unique<Block>();
-  block->memory = source_.allocate((numel_ + kTail) * sizeof(double));
+  block->memory = source_.allocate(bytes_with_tail(numel_));
   return block;
 }
 

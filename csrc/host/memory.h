@@ -2,6 +2,7 @@
 
 #include <c10/core/Allocator.h>
 
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -16,6 +17,18 @@ constexpr int64_t kSerialReals = 1 << 18;
 
 /// Doubles past the end of each vector of a pool: what a device sends along with it.
 constexpr int64_t kTail = 2;
+
+/// Whether a vector's tail is in the same block. Pinned memory comes in blocks of a power of two
+/// bytes, so that for a large vector which fills one the tail would take a second as large.
+constexpr bool has_tail_beside(int64_t reals) {
+  constexpr int64_t large = 1 << 16;
+  const auto block = [](int64_t n) { return std::bit_ceil(static_cast<uint64_t>(n)); };
+  return reals < large || block(reals) == block(reals + kTail);
+}
+
+constexpr size_t bytes_with_tail(int64_t reals) {
+  return static_cast<size_t>(reals + (has_tail_beside(reals) ? kTail : 0)) * sizeof(double);
+}
 
 /// Memory of the host in huge pages where it is large.
 c10::DataPtr allocate_host(size_t bytes);
@@ -41,7 +54,7 @@ class FlatPool : public std::enable_shared_from_this<FlatPool> {
   FlatPool(const FlatPool&) = delete;
   FlatPool& operator=(const FlatPool&) = delete;
 
-  /// Memory of a vector and its tail that nothing else refers to, the values unspecified.
+  /// Memory of bytes_with_tail() that nothing else refers to, the values unspecified.
   c10::DataPtr take();
   /// Frees the vectors that wait for reuse.
   void release();

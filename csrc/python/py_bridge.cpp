@@ -108,14 +108,18 @@ std::tuple<double, typename Vectors::Vector, bool, double> PyBridge<Vectors>::ev
 template <class Vectors>
 bool PyBridge<Vectors>::flatten_rows(const py::iterable& stacks, Rows& out) const {
   const auto rows = vectors.count(out);
-  return bridge->pack_rows(
-      to_tensors(stacks, true), rows, Vectors::writable(out), vectors.rows_memory());
+  const auto tensors = to_tensors(stacks, true);
+  double* const to = Vectors::writable(out);
+  const py::gil_scoped_release unlocked;
+  return bridge->pack_rows(tensors, rows, to, vectors.rows_memory());
 }
 
 template <class Vectors>
 std::vector<at::Tensor> PyBridge<Vectors>::unflatten_rows(const Rows& v) const {
   const auto rows = vectors.count(v);
-  return bridge->unpack_rows(Vectors::data(v), rows, vectors.rows_memory());
+  const double* const from = Vectors::data(v);
+  const py::gil_scoped_release unlocked;
+  return bridge->unpack_rows(from, rows, vectors.rows_memory());
 }
 
 template <class Vectors>
@@ -140,7 +144,9 @@ std::pair<typename Vectors::Vector, bool> PyHessian<Vectors>::product(py::handle
 template <class Vectors>
 std::vector<at::Tensor> PyHessian<Vectors>::unpack_rows(const Rows& v) const {
   const auto rows = vectors_.count(v);
-  return hessian.unpack_rows(Vectors::data(v), rows, vectors_.rows_memory());
+  const double* const from = Vectors::data(v);
+  const py::gil_scoped_release unlocked;
+  return hessian.unpack_rows(from, rows, vectors_.rows_memory());
 }
 
 template class PyBridge<Arrays>;

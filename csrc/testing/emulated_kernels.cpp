@@ -4,7 +4,10 @@
 #include "host/convert.h"
 #include "host/memory.h"
 
+#include <c10/util/Exception.h>
+
 #include <array>
+#include <cstring>
 
 namespace minimize {
 namespace {
@@ -93,10 +96,13 @@ void pair_turn(const device::PairTask& task, const c10::Stream&) {
 
 }  // namespace
 
+Asked asked;
+
 const DeviceKernels kEmulatedKernels = {
     .gather =
         [](const device::Table& table, double* flat, device::Tail* tail, double number,
            const c10::Stream&) {
+          ++asked.gathers;
           for_each_thread(table, [&](int64_t c, device::Lane lane) {
             if (!device::gather_chunk<HostTypes>(table, c, flat, tail, lane)) {
               tail->mark = number;
@@ -105,6 +111,7 @@ const DeviceKernels kEmulatedKernels = {
         },
     .scatter =
         [](const device::Table& table, const double* flat, const c10::Stream&) {
+          ++asked.scatters;
           for_each_thread(table, [&](int64_t c, device::Lane lane) {
             device::scatter_chunk<HostTypes>(table, c, flat, lane);
           });
@@ -113,7 +120,28 @@ const DeviceKernels kEmulatedKernels = {
     .rank_two_product = for_each_block<true>,
     .pair_sums = pair_sums,
     .pair_turn = pair_turn,
-    .host_memory = allocate_host,
+    .copy_up =
+        [](void* device, const void* host, size_t bytes, const c10::Stream&) {
+          ++asked.copies_up;
+          std::memcpy(device, host, bytes);
+        },
+    .copy_down =
+        [](void* host, const void* device, size_t bytes, const c10::Stream&) {
+          ++asked.copies_down;
+          std::memcpy(host, device, bytes);
+        },
+    .wait =
+        [](const c10::Stream&) {
+          ++asked.waits;
+          TORCH_CHECK(!asked.fails.exchange(false), "the emulated device is lost.");
+        },
+    .host_memory =
+        [](size_t bytes) {
+          ++asked.host_blocks;
+          asked.host_bytes += static_cast<int64_t>(bytes);
+          return allocate_host(bytes);
+        },
+    .hold = [](void*, const c10::Stream&) { ++asked.holds; },
     .is_asynchronous = false,
 };
 

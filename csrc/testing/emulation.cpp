@@ -7,6 +7,8 @@
 #include <pybind11/stl.h>
 
 #include <cstdint>
+#include <map>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -53,6 +55,17 @@ std::vector<int64_t> offsets(
   return found;
 }
 
+std::map<std::string, int64_t> counts() {
+  return {{"gathers", asked.gathers},
+          {"scatters", asked.scatters},
+          {"copies up", asked.copies_up},
+          {"copies down", asked.copies_down},
+          {"waits", asked.waits},
+          {"holds", asked.holds},
+          {"host blocks", asked.host_blocks},
+          {"host bytes", asked.host_bytes}};
+}
+
 }  // namespace
 }  // namespace minimize
 
@@ -61,5 +74,7 @@ PYBIND11_MODULE(_C_testing, m) {
   m.attr("emulated_kernels") = py::capsule(&minimize::kEmulatedKernels, minimize::kKernelsCapsule);
   m.def("chunks", minimize::chunks, py::arg("reals"));
   m.def("offsets", minimize::offsets, py::arg("sizes_and_strides"), py::arg("indices"));
+  m.def("counts", minimize::counts, "What the emulated device was asked for so far.");
+  m.def("fail_next_wait", [] { minimize::asked.fails = true; }, "As where the device is lost.");
   m.attr("CHUNK_REALS") = minimize::device::kChunkReals;
 }

@@ -19,6 +19,7 @@ from ..typing import Loss
 from .closure_call import ClosureCall, make_closure_call
 from .evaluation import Evaluation, Source
 from .guard import Guard
+from .sight import Sight
 
 __all__ = ["Evaluator"]
 
@@ -78,6 +79,7 @@ class Evaluator(Generic[V]):
         self._call = self._closure_call()
         self.x = bridge.flatten_params()
         self.here: Evaluation[V] | None = None
+        self._sight: Sight[V] | None = None
 
     @property
     def recover(self) -> tuple[type[Exception], ...]:
@@ -169,23 +171,27 @@ class Evaluator(Generic[V]):
         if moved:
             self._leave()
             self.bridge.load_params(x)
-        # By value: what is written through ``p.data`` leaves no trace in a version counter.
-        values = self.bridge.flatten_params()
+        sight = self._sight = self._sight or Sight(self.bridge, self.space)
+        values, known = sight.params(), self._own_gradient()
+        grads = None if known is None else sight.grads(known)
         try:
             with self._showing_gradient() if self._is_shared else _NOTHING:
                 return use(*given)
         finally:
-            touched = not self._same(values, self.bridge.flatten_params())
+            touched = not sight.same_params(values)
             if touched and not moved:
                 self._leave()
             if touched or moved:
                 self.bridge.load_params(self.x)
-            self._restore_grads()
+            if known is not None and not sight.same_grads(grads):
+                self._restore_grads(known)
 
     def settle(self) -> None:
         """Undo what the user's code may have done to the model since the last evaluation."""
         self.bridge.load_params(self.x)
-        self._restore_grads()
+        known = self._own_gradient()
+        if known is not None and not self._same(known, self.bridge.flatten_grads()):
+            self._restore_grads(known)
 
     def set_grads(self, gradient: V | None) -> None:
         """Leave this gradient in ``.grad``, or none of any point."""
@@ -277,11 +283,11 @@ class Evaluator(Generic[V]):
             for param, grad in zip(params, own, strict=True):
                 param.grad = grad
 
-    def _restore_grads(self) -> None:
+    def _own_gradient(self) -> V | None:
+        """What ``.grad`` is to hold, where that is known and not of this process's share."""
+        return self.here.gradient if self.here is not None and not self._is_shared else None
+
+    def _restore_grads(self, known: V) -> None:
         """Undo what was added to the gradients, or dropped; curvature is not of such ones."""
-        if self._is_shared:
-            return  # there they are of this process's share, until the run is over
-        known = self.here.gradient if self.here is not None else None
-        if known is not None and not self._same(known, self.bridge.flatten_grads()):
-            self._leave()
-            self.bridge.load_grads(known)
+        self._leave()
+        self.bridge.load_grads(known)

@@ -44,6 +44,7 @@ def assert_alike(host: list[Tensor], card: list[Tensor]) -> None:
         assert bridge.gradient()[1] is expected.gradient()[1]
     x = random_tensor((expected.numel,), torch.float64, 3).numpy()
     expected.load_params(x)
+    expected.load_grads(x)
     for bridge in (_C.ParameterBridge(card), PythonBridge(card)):
         bridge.load_params(np.zeros_like(x))
         bridge.load_params(x)
@@ -317,3 +318,55 @@ def test_a_gradient_on_another_device_is_refused() -> None:
     bridge = _C.ParameterBridge([torch.ones(2, device=CARD)])
     with pytest.raises(ValueError, match="is on cpu; expected the parameter's cuda:0"):
         bridge.flatten([torch.ones(2)])
+
+
+@pytest.mark.parametrize(
+    ("way", "reals"), [("SLAB", 1000), ("SLAB", 700_001), ("SLAB", 10**9), ("DIRECT", 10**9)]
+)
+def test_every_way_gives_the_same_bits(
+    monkeypatch: pytest.MonkeyPatch, way: str, reals: int
+) -> None:
+    monkeypatch.setenv(f"PYTORCH_MINIMIZE_{way}", str(reals))
+    pairs = [
+        pair((n,), dtype, "contiguous", "contiguous")
+        for n in (1, 4097, 300_000)
+        for dtype in DTYPES
+    ]
+    assert_alike([host for host, _ in pairs], [card for _, card in pairs])
+
+
+def test_rows_are_one_table_one_transfer_and_one_launch() -> None:
+    tensors = [random_tensor(shape, torch.float32, 1) for shape in ((7, 3), (), (50,))]
+    card, host = (_C.ParameterBridge([t.to(place) for t in tensors]) for place in (CARD, "cpu"))
+    v = random_tensor((40, card.numel), torch.float64, 2).numpy()
+    stacks, out, expected = card.unflatten_rows(v), np.empty_like(v), np.empty_like(v)
+    launched = count(lambda: card.flatten_rows(stacks, out))
+    assert list(launched.values()) == [1, 1, 1, 0]
+    host.flatten_rows(host.unflatten_rows(v), expected)
+    assert_same_bits(out, expected)
+    launched = count(lambda: card.unflatten_rows(v))
+    assert list(launched.values()) == [2, 0, 0, 1]
+
+
+def test_a_gradients_block_is_free_while_the_closure_runs() -> None:
+    """Its array is gone, and nothing that was queued uses it."""
+    param = torch.ones(1_000_000, device=CARD, requires_grad=True)
+    param.grad = torch.ones_like(param)
+    bridge = _C.ParameterBridge([param])
+    gradient = bridge.flatten_grads()
+    place = gradient.__array_interface__["data"][0]
+    torch.cuda._sleep(500_000_000)
+    del gradient
+    assert bridge.flatten_grads().__array_interface__["data"][0] == place
+
+
+def test_a_tail_does_not_double_the_memory() -> None:
+    """A vector that fills a block of a power of two bytes."""
+    param = torch.ones(2**20, device=CARD, requires_grad=True)
+    param.grad = torch.ones_like(param)
+    bridge, loss = _C.ParameterBridge([param]), torch.tensor(2.0, device=CARD)
+    value, gradient, finite, _ = bridge.evaluation(loss)
+    assert (value, finite, gradient.sum()) == (2.0, True, 2.0**20)
+    assert count(lambda: bridge.evaluation(loss))["Memcpy DtoH"] == 2
+    param.grad[77] = torch.nan
+    assert bridge.evaluation(loss)[2] is False

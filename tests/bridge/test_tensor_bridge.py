@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import BRIDGES
-from emulated import emulated
+from emulated import Asked, emulated
 from hypothesis import given
 from hypothesis import strategies as st
 from tensors import assert_same_bits, params, vectors
@@ -236,17 +236,18 @@ def test_parameters_on_several_devices_are_refused() -> None:
 
 @pytest.mark.parametrize("lane", [-1, 0], ids=["host", "device"])
 def test_nothing_crosses_but_two_numbers(lane: int) -> None:
-    """Neither way has an operator of torch's, save the transfer that is waited for."""
+    """Neither way has an operator of torch's, and one transfer is waited for."""
     tensors = with_grads(50, 3, 4097)
     bridge, loss = tensor_bridge(emulated(lane)(tensors)), torch.tensor(0.5)
     x = bridge.flatten_params()
     bridge.evaluation(loss)  # the tables are uploaded
-    with Calls() as calls:
+    with Calls() as calls, Asked() as asked:
         bridge.load_params(x)
         bridge.flatten_params()
     assert not calls.counts
-    with Calls() as calls:
+    assert asked.of("copies up", "copies down", "waits") == [0, 0, 0]
+    with Calls() as calls, Asked() as asked:
         bridge.evaluation(loss)
-    copies = [call for call in calls.made if call[0] == "copy_"]
-    assert [tensor.numel() for _, tensor in copies] == ([2] if lane == 0 else [])
-    assert calls.counts["_local_scalar_dense"] == (lane < 0)
+    on_device = lane == 0
+    assert asked.of("copies up", "copies down", "waits") == [0, on_device, on_device]
+    assert calls.counts["_local_scalar_dense"] == (not on_device)

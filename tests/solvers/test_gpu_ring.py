@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from profiled import profiler
 from rings import DTYPES, M, emulated_ring, goes_round
 from torch import nn
 
@@ -36,7 +37,7 @@ def test_launches() -> None:
     goes_round(ring, n, tensors=True, device="cuda")
     g, before, d = torch.randn(3, n, dtype=torch.float64, device=CARD).unbind()
     torch.cuda.synchronize()
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
+    with profiler([torch.profiler.ProfilerActivity.CUDA]) as profile:
         ring.sums(2 * M, g, before, d)
         torch.cuda.synchronize()
     ran = [event.name for event in profile.events() if event.device_type.name == "CUDA"]

@@ -10,6 +10,8 @@
 #include <c10/cuda/CUDAException.h>
 #include <c10/cuda/CUDAStream.h>
 
+#include <cuda_runtime_api.h>
+
 #include <exception>
 #include <memory>
 
@@ -65,14 +67,32 @@ void free_pinned(void* raw) {
   }
 }
 
-/// The address is the block's own, by which the allocator finds it when torch copies from
-/// or to it.
+/// The address is the block's own, by which the allocator finds it in hold().
 c10::DataPtr pinned_memory(size_t bytes) {
   auto block = at::getHostAllocator(c10::DeviceType::CUDA)->allocate(bytes);
   auto pinned = std::make_unique<Pinned>(Pinned{block.get_context(), block.get_deleter()});
   void* const memory = block.get();
   block.release_context();
   return {memory, pinned.release(), &free_pinned, c10::kCPU};
+}
+
+void copy_up(void* device, const void* host, size_t bytes, const c10::Stream& stream) {
+  const c10::cuda::CUDAStream queue(stream);
+  C10_CUDA_CHECK(cudaMemcpyAsync(device, host, bytes, cudaMemcpyHostToDevice, queue.stream()));
+}
+
+void copy_down(void* host, const void* device, size_t bytes, const c10::Stream& stream) {
+  const c10::cuda::CUDAStream queue(stream);
+  C10_CUDA_CHECK(cudaMemcpyAsync(host, device, bytes, cudaMemcpyDeviceToHost, queue.stream()));
+}
+
+void wait(const c10::Stream& stream) {
+  c10::cuda::CUDAStream(stream).synchronize();
+}
+
+/// The allocator finds a block by its first address, and records an event there as it is freed.
+void hold(void* host, const c10::Stream& stream) {
+  at::getHostAllocator(c10::DeviceType::CUDA)->record_event(host, nullptr, stream);
 }
 
 }  // namespace
@@ -86,7 +106,11 @@ const DeviceKernels kCudaKernels = {
     .rank_two_product = rank_two_product,
     .pair_sums = pair_sums,
     .pair_turn = pair_turn,
+    .copy_up = copy_up,
+    .copy_down = copy_down,
+    .wait = wait,
     .host_memory = pinned_memory,
+    .hold = hold,
     .is_asynchronous = true,
 };
 
