@@ -21,8 +21,8 @@ OPTIMIZERS = [getattr(optim, name) for name in optim.__all__ if name.endswith("W
 PAGE = Path(__file__).parents[1] / "docs" / "keywords.md"
 
 
-def test_there_are_seven() -> None:
-    assert len(OPTIMIZERS) == 7
+def test_there_are_eight() -> None:
+    assert len(OPTIMIZERS) == 8
 
 
 def test_type_checkers_are_told_the_same() -> None:

@@ -1,0 +1,198 @@
+"""An evaluator of residuals: where the parameters are, and r and J there."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Generic
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..bridge.interface import V
+from ..problem.evaluator import Evaluator
+from ..typing import Loss
+from .jacobian import ResidualJacobian
+from .losses import RobustLoss
+from .residuals import ResidualRunner
+
+__all__ = ["Linearised", "ResidualEvaluator"]
+
+
+@dataclass(frozen=True, eq=False)
+class Linearised(Generic[V]):
+    """Residuals at a point, and how they change around it.
+
+    Attributes:
+        x: the point.
+        residuals: r, of shape (m,), unweighted.
+        jacobian: J, of shape (m, n), unweighted; None where products alone are taken.
+        gradient: of the cost, as ``.grad`` holds it.
+        finite: whether all of it is.
+    """
+
+    x: V
+    residuals: V
+    jacobian: Any
+    gradient: V
+    finite: bool
+
+
+class ResidualEvaluator(Evaluator[V]):
+    """:class:`Evaluator` of a closure of residuals: the value is the cost, the graph is kept.
+
+    A Jacobian at the last point evaluated comes out of the graph of that evaluation. Elsewhere the
+    closure is run once more, counted as ``reload``.
+
+    Args:
+        runner: of the closure.
+        loss: makes the cost of the residuals.
+        jacobian: takes Jacobians out of graphs; of vectors of this evaluator's kind.
+        more: see :class:`Evaluator`.
+    """
+
+    def __init__(
+        self,
+        runner: ResidualRunner,
+        *more: Any,
+        loss: RobustLoss,
+        jacobian: ResidualJacobian[V],
+        **keywords: Any,
+    ) -> None:
+        super().__init__(runner, *more, gradient=False, **keywords)
+        assert runner.residuals is not None
+        self.jacobian = jacobian
+        self._loss, self._closure = loss, runner.residuals
+        self._closure.measure = self._measure
+        self._values: V | None = None
+        self.linearised: Linearised[V] | None = None
+        self.when_leaving(self._drop)
+
+    @property
+    def count(self) -> int | None:
+        """How many residuals there are; None before the first run that gave some."""
+        return self._closure.count
+
+    @property
+    def values(self) -> V | None:
+        """The residuals at the parameters' point, a fresh vector; None where they are not known."""
+        return self._values
+
+    def linearise(self, x: V, *, matrix: bool = True) -> Linearised[V]:
+        """Residuals, Jacobian and gradient at x, where the closure is run only if it must be.
+
+        Args:
+            matrix: take J; where False, the gradient alone, by one product.
+        """
+        known = self.linearised
+        fits = known is not None and (known.jacobian is not None or not matrix)
+        if fits and known is not None and self._same(x, known.x):
+            return known
+        flat = self.graph_at(x)
+        if flat is None or self._values is None:
+            return self._nowhere()
+        found = self.guard.run("curvature", None, lambda: self._linearise(flat, matrix))
+        self.linearised = found
+        return found
+
+    def graph_at(self, x: V) -> Tensor | None:
+        """The residuals at x with their graph; None where the closure gives none there."""
+        if not self._same(x, self.x):
+            self.load(x)
+        if self._closure.flat is None and (self.here is None or self.here.finite):
+            self.profile.count("reload")
+            loss: Loss = self.guard.run("closure", "closure", self._run)
+            again = self._read(loss)
+            if self.here is None:
+                self.here = again
+        return self._closure.flat
+
+    def transposed_product(self, x: V, u: Any) -> V:
+        """J(x)'u, a fresh vector."""
+        flat = self.graph_at(x)
+        return self.guard.run("curvature", None, lambda: self._transposed(flat, u))
+
+    def product(self, x: V, v: V) -> V:
+        """J(x) v, a fresh vector."""
+        flat = self.graph_at(x)
+        if flat is None:
+            return self._all_nan()
+        return self.guard.run(
+            "curvature", None, lambda: self._as_vector(self.jacobian.product(flat, v))
+        )
+
+    def close(self) -> None:
+        super().close()
+        self._closure.measure = lambda flat: math.nan  # which holds the evaluator
+        self._drop()
+        self.linearised = None
+
+    def _linearise(self, flat: Tensor, matrix: bool) -> Linearised[V]:
+        residuals: Any = self._values
+        weighted = self._loss.weighted(residuals)
+        slopes = residuals if weighted is None else weighted.slopes * residuals
+        jacobian: Any = self.jacobian.matrix(flat) if matrix else None
+        gradient = slopes @ jacobian if matrix else self._transposed(flat, slopes)
+        # As .grad holds it, so that what is restored after a callback is the same.
+        self.bridge.load_grads(gradient)
+        gradient = self.bridge.flatten_grads()
+        finite = _is_finite(gradient) and (jacobian is None or _is_finite(jacobian))
+        if self.here is not None:
+            self.here = self.here._replace(gradient=gradient)
+        if matrix:  # the graph has done its duty, and its memory is the solver's now
+            self._closure.flat = None
+        return Linearised(self.x, residuals, jacobian, gradient, finite)
+
+    def _transposed(self, flat: Tensor | None, u: Any) -> V:
+        if flat is None:
+            return self.bridge.flatten([None] * len(self.bridge.params))
+        return self.jacobian.transposed_product(flat, torch.as_tensor(u))
+
+    def _nowhere(self) -> Linearised[V]:
+        """Where the closure gives no residuals."""
+        gradient: Any = self.bridge.flatten([None] * len(self.bridge.params))
+        nan = self._all_nan()
+        return Linearised(self.x, nan, None, gradient + math.nan, finite=False)
+
+    def _all_nan(self) -> V:
+        return self.space.as_vector([math.nan] * (self.count or 1))
+
+    def _measure(self, flat: Tensor) -> Any:
+        values = self._as_vector(flat)
+        self._values = values
+        return self._loss.cost(values)
+
+    def _as_vector(self, flat: Tensor) -> V:
+        """A fresh vector of float64, where the solver's are."""
+        like: Any = self.x
+        if isinstance(like, Tensor):
+            vector: Any = flat.detach().to(like, copy=True)
+        else:
+            vector = flat.detach().to("cpu", torch.float64, copy=True).numpy()
+        found: V = vector
+        return found
+
+    def _run(self) -> Loss:
+        self._values = None
+        loss = super()._run()
+        if self.bridge.has_grads():
+            raise RuntimeError(
+                "the closure called backward(): a closure of residuals returns them with their "
+                "graph, and leaves the differentiation to the optimizer"
+            )
+        return loss
+
+    def _closure_call(self) -> None:
+        """None: the closure is run for its residuals."""
+
+    def _drop(self) -> None:
+        self._closure.flat = None
+        self._values = None
+        self.jacobian.drop()
+
+
+def _is_finite(values: Any) -> bool:
+    return bool(
+        values.isfinite().all() if isinstance(values, Tensor) else np.isfinite(values).all()
+    )
