@@ -63,7 +63,7 @@ class ResidualEvaluator(Evaluator[V]):
         super().__init__(runner, *more, gradient=False, **keywords)
         assert runner.residuals is not None
         self.jacobian = jacobian
-        self._loss, self._closure = loss, runner.residuals
+        self.loss, self._closure = loss, runner.residuals
         self._closure.measure = self._measure
         self._values: V | None = None
         self.linearised: Linearised[V] | None = None
@@ -130,7 +130,7 @@ class ResidualEvaluator(Evaluator[V]):
 
     def _linearise(self, flat: Tensor, matrix: bool) -> Linearised[V]:
         residuals: Any = self._values
-        weighted = self._loss.weighted(residuals)
+        weighted = self.loss.weighted(residuals)
         slopes = residuals if weighted is None else weighted.slopes * residuals
         jacobian: Any = self.jacobian.matrix(flat) if matrix else None
         gradient = slopes @ jacobian if matrix else self._transposed(flat, slopes)
@@ -158,10 +158,10 @@ class ResidualEvaluator(Evaluator[V]):
     def _all_nan(self) -> V:
         return self.space.as_vector([math.nan] * (self.count or 1))
 
-    def _measure(self, flat: Tensor) -> Any:
+    def _measure(self, flat: Tensor) -> float:
         values = self._as_vector(flat)
         self._values = values
-        return self._loss.cost(values)
+        return float(self.loss.cost(values))
 
     def _as_vector(self, flat: Tensor) -> V:
         """A fresh vector of float64, where the solver's are."""
@@ -175,13 +175,7 @@ class ResidualEvaluator(Evaluator[V]):
 
     def _run(self) -> Loss:
         self._values = None
-        loss = super()._run()
-        if self.bridge.has_grads():
-            raise RuntimeError(
-                "the closure called backward(): a closure of residuals returns them with their "
-                "graph, and leaves the differentiation to the optimizer"
-            )
-        return loss
+        return super()._run()
 
     def _closure_call(self) -> None:
         """None: the closure is run for its residuals."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -55,7 +56,8 @@ class ResidualFunction:
         self._as_operator, self._answers, self._users = as_operator, answers, users
         self._begin = evaluator.profile.begin
         self._longest = 0.0
-        self._told: Array | None = None  # the last iterate
+        self._told = evaluator.x  # the last iterate
+        self._operator: ResidualOperator | None = None
 
     def fun(self, x: Array, *args: Any, **kwargs: Any) -> Array:
         """The residuals at x, a fresh array."""
@@ -80,6 +82,9 @@ class ResidualFunction:
         found = self._evaluator.linearise(x, matrix=matrix)
         self._require_finite(found.finite)
         jacobian: Any = found.jacobian
+        if jacobian is not None and not self._evaluator.loss.is_linear:
+            # scipy writes the weights of the rows into it.
+            self._evaluator.linearised = replace(found, jacobian=None)
         if self._users is not None:
             users = self._users
             count(USERS_JAC)
@@ -87,7 +92,9 @@ class ResidualFunction:
                 "curvature", None, lambda: users(x.copy(), *args, **kwargs)
             )
         elif self._as_operator:
-            jacobian = ResidualOperator(self._evaluator, found.x, found.residuals.size)
+            self.close()  # scipy is done with the last one
+            self._operator = ResidualOperator(self._evaluator, found.x, found.residuals.size)
+            jacobian = self._operator
         self._tell(found.x)
         self._begin("solver")
         return jacobian
@@ -97,6 +104,11 @@ class ResidualFunction:
         self._begin("bridge")
         self._tell(as_vector(intermediate_result["x"]))
         self._begin("solver")
+
+    def close(self) -> None:
+        """Let products with the last Jacobian be refused; scipy may have put it into its own."""
+        if self._operator is not None:
+            self._operator.close()
 
     def _evaluate(self, x: Array) -> Evaluation[Array]:
         found = self._objective.evaluate(x.copy(), self._permit)
@@ -114,10 +126,10 @@ class ResidualFunction:
         if values is None:
             values = np.full(self._evaluator.count or 1, math.nan)
         if not self._answers:
-            return values
+            return values.copy()  # scipy writes a robust loss's weights into it
         if np.isfinite(values).all():
             self._longest = max(self._longest, float(np.abs(values).max()))
-            return values
+            return values.copy()
         return np.full(values.size, _FAR * (self._longest or 1.0))
 
     def _require_finite(self, finite: bool) -> None:
@@ -135,7 +147,7 @@ class ResidualFunction:
 
     def _tell(self, x: Array) -> None:
         """The solver is at x: an iterate, unless it was there before."""
-        if self._told is not None and not same_values(x, self._told):
+        if not same_values(x, self._told):
             told = OptimizeResult(x=x, nit=self._watch.nit + 1, nfev=self._objective.evaluations)
             found = self._objective.known(x)
             if found is not None:

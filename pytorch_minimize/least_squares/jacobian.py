@@ -50,7 +50,7 @@ class ResidualJacobian(Generic[V]):
         self._bridge, self._empty = bridge, empty
         self._block_bytes, self._way = block_bytes, way
         self._one_at_a_time: set[str] = set()
-        self._checked = False
+        self._checked = self._trusted = False
         self._forward: _Forward | None = None
 
     def matrix(self, flat: Tensor) -> V:
@@ -194,7 +194,29 @@ class ResidualJacobian(Generic[V]):
     def _forward_of(self, flat: Tensor) -> _Forward:
         if self._forward is None or self._forward.flat is not flat:
             self._forward = _Forward(flat, self._bridge.params)
+        if not self._trusted:
+            self._require_adjoint(flat, self._forward)
+            self._trusted = True
         return self._forward
+
+    def _require_adjoint(self, flat: Tensor, forward: _Forward) -> None:
+        """Refuse J v where it is not that of the rows; once a run.
+
+        torch takes what a backward computes without a graph for a constant, and the derivative of
+        J'u by u then lacks it without a word: <u, J v> is not <J'u, v>.
+        """
+        u = torch.arange(flat.numel(), dtype=flat.dtype, device=flat.device).cos()
+        v = [_wave(param) for param in self._bridge.params]
+        image, row = forward.product(v), self._row(flat, u)
+        ahead = torch.dot(u, image)
+        back = _inner(row, v, ahead)
+        scale = u.norm() * image.norm() + (_inner(row, row, ahead) * _inner(v, v, ahead)).sqrt()
+        if bool((ahead - back).abs() > torch.finfo(flat.dtype).eps ** 0.5 * scale):
+            raise RuntimeError(
+                "columns of the Jacobian and products with it need second derivatives, which some "
+                "operator of the closure does not give: its backward is marked with "
+                "@once_differentiable, or computes something without a graph. Use jac='rows'."
+            )
 
 
 class _Forward:
@@ -226,6 +248,20 @@ class _Forward:
             materialize_grads=True,
         )
         return found
+
+
+def _wave(param: Tensor) -> Tensor:
+    """Numbers of no pattern, in the shape of a parameter."""
+    places = torch.arange(param.numel(), dtype=torch.float64, device=param.device) + 1.0
+    return places.sin().to(param.dtype).reshape(param.shape)
+
+
+def _inner(first: Sequence[Tensor], second: Sequence[Tensor], like: Tensor) -> Tensor:
+    """The inner product of two lists of tensors as vectors of reals."""
+    total = torch.zeros_like(like)
+    for a, b in zip(first, second, strict=True):
+        total = total + ((a.conj() * b).real if a.is_complex() else a * b).sum().to(like)
+    return total
 
 
 def _outputs(node: Any) -> Sequence[Any]:

@@ -33,6 +33,9 @@ _ENOUGH = 1e-4
 # The length of the trial step by which the curvature along a step is measured, and how long its
 # correction may be; both from Transtrum and Sethna.
 _PROBE, _LONGEST_BEND = 0.1, 0.75
+# Of a robust loss along a residual, as a share of its slope: with less, far outliers make models
+# of almost no curvature, whose steps are far too long.
+_LEAST_CURVATURE = 0.1
 _NO_STEP = 1e200  # a damping from which on no step moves anything
 
 Asking = Generator[Any, Any, None]
@@ -136,8 +139,8 @@ class LevenbergMarquardt:
         step = self._projected(model.step(self._residuals, self._damping))
         predicted = self._predicted(step)
         if not predicted > 0.0:
-            # Of rounding, or of bounds that cut the step: a shorter one goes down the gradient.
-            self._reject(step, 0.0, max(predicted, 0.0))
+            # Of bounds that cut the step, or of rounding: a shorter one goes down the gradient.
+            self._reject(step, -math.inf, 0.0)
             return False
         if self._rules.geodesic:
             step = yield from self._bent(model, step)
@@ -187,7 +190,7 @@ class LevenbergMarquardt:
         """Be where that was found."""
         self.x, self.value, self.gradient = linearised.x, value, linearised.gradient
         self._unweighted = linearised.residuals
-        weighted = self._rules.loss.weighted(linearised.residuals)
+        weighted = self._rules.loss.weighted(linearised.residuals, _LEAST_CURVATURE)
         self._row_scale = None if weighted is None else weighted.scale
         self._residuals = linearised.residuals if weighted is None else weighted.residuals
         jacobian: Tensor = linearised.jacobian

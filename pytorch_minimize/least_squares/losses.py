@@ -16,40 +16,55 @@ __all__ = ["LOSSES", "RobustLoss", "Weighted"]
 
 _EPS = float(np.finfo(np.float64).eps)
 
-Rho = Callable[[Any, Any], tuple[Any, Any, Any]]
-"""(z, module) -> rho(z) and its first two derivatives; the module is numpy or torch."""
+Values = Callable[[Any, Any], Any]
+"""(z, module) -> rho(z); the module is numpy or torch."""
+
+Slopes = Callable[[Any, Any], tuple[Any, Any]]
+"""(z, module) -> the first two derivatives of rho."""
 
 
-def _huber(z: Any, xp: Any) -> tuple[Any, Any, Any]:
+def _huber(z: Any, xp: Any) -> Any:
+    return xp.where(z <= 1, z, 2 * xp.where(z <= 1, xp.ones_like(z), z) ** 0.5 - 1)
+
+
+def _huber_slopes(z: Any, xp: Any) -> tuple[Any, Any]:
     inner, t = z <= 1, xp.where(z <= 1, xp.ones_like(z), z)
-    return (
-        xp.where(inner, z, 2 * t**0.5 - 1),
-        t**-0.5,
-        xp.where(inner, xp.zeros_like(z), -0.5 * t**-1.5),
-    )
+    return t**-0.5, xp.where(inner, xp.zeros_like(z), -0.5 * t**-1.5)
 
 
-def _soft_l1(z: Any, xp: Any) -> tuple[Any, Any, Any]:
+def _soft_l1(z: Any, xp: Any) -> Any:
+    return 2 * ((1 + z) ** 0.5 - 1)
+
+
+def _soft_l1_slopes(z: Any, xp: Any) -> tuple[Any, Any]:
     t = 1 + z
-    return 2 * (t**0.5 - 1), t**-0.5, -0.5 * t**-1.5
+    return t**-0.5, -0.5 * t**-1.5
 
 
-def _cauchy(z: Any, xp: Any) -> tuple[Any, Any, Any]:
+def _cauchy(z: Any, xp: Any) -> Any:
+    return xp.log1p(z)
+
+
+def _cauchy_slopes(z: Any, xp: Any) -> tuple[Any, Any]:
     t = 1 + z
-    return xp.log1p(z), 1 / t, -1 / t**2
+    return 1 / t, -1 / t**2
 
 
-def _arctan(z: Any, xp: Any) -> tuple[Any, Any, Any]:
+def _arctan(z: Any, xp: Any) -> Any:
+    return xp.arctan(z)
+
+
+def _arctan_slopes(z: Any, xp: Any) -> tuple[Any, Any]:
     t = 1 + z**2
-    return xp.arctan(z), 1 / t, -2 * z / t**2
+    return 1 / t, -2 * z / t**2
 
 
-LOSSES: dict[str, Rho | None] = {
+LOSSES: dict[str, tuple[Values, Slopes] | None] = {
     "linear": None,
-    "huber": _huber,
-    "soft_l1": _soft_l1,
-    "cauchy": _cauchy,
-    "arctan": _arctan,
+    "huber": (_huber, _huber_slopes),
+    "soft_l1": (_soft_l1, _soft_l1_slopes),
+    "cauchy": (_cauchy, _cauchy_slopes),
+    "arctan": (_arctan, _arctan_slopes),
 }
 """By scipy's names; "linear" is the plain sum of squares."""
 
@@ -101,41 +116,67 @@ class RobustLoss:
         r: Any = residuals
         if self.is_linear:
             return 0.5 * (torch.dot(r, r) if isinstance(r, Tensor) else float(np.dot(r, r)))
-        rho = self._rho((r / self.f_scale) ** 2)[0]
+        with np.errstate(over="ignore"):  # where what weighs a residual is zero then
+            rho = self._values((r / self.f_scale) ** 2)
         if isinstance(rho, Tensor):
             return 0.5 * self.f_scale**2 * rho.sum()
         return float(0.5 * self.f_scale**2 * np.sum(rho))
 
-    def weighted(self, residuals: V) -> Weighted[V] | None:
-        """What the model at these residuals is made of; None where nothing is to be scaled."""
+    def weighted(self, residuals: V, least: float = 0.0) -> Weighted[V] | None:
+        """What the model at these residuals is made of; None where nothing is to be scaled.
+
+        Args:
+            least: of rho', the share that the curvature along a residual shall not be below. Far
+                outliers have none, or a negative one, which scipy sets to nearly 0.
+        """
         if self.is_linear:
             return None
         r: Any = residuals
-        _, first, second = self._rho((r / self.f_scale) ** 2)
-        curvature = first + 2 * (second / self.f_scale**2) * r**2
-        least = torch.full_like if isinstance(r, Tensor) else np.full_like
-        largest: Any = torch.maximum if isinstance(r, Tensor) else np.maximum
-        scale = largest(curvature, least(curvature, _EPS)) ** 0.5
+        with np.errstate(over="ignore"):  # where what weighs a residual is zero then
+            first, second = self._slopes((r / self.f_scale) ** 2)
+            curvature = first + 2 * (second / self.f_scale**2) * r**2
+            curvature = (curvature - least * first).clip(0.0) + least * first
+        scale = curvature.clip(_EPS) ** 0.5
         return Weighted(first, scale, r * first / scale)
 
-    def _rho(self, z: Any) -> tuple[Any, Any, Any]:
+    def _values(self, z: Any) -> Any:
+        """rho(z), with a graph where z has one."""
         if isinstance(self.given, str):
-            rho = LOSSES[self.given]
-            assert rho is not None
-            return rho(z, torch if isinstance(z, Tensor) else np)
-        found = np.asarray(self.given(_array(z)), dtype=np.float64)
-        if found.shape != (3, z.shape[0]):
+            return _named(self.given)[0](z, _module(z))
+        found = self._users(z)
+        if not isinstance(z, Tensor):
+            return found[0]
+        value, slope = (torch.as_tensor(part).to(z) for part in found[:2])
+        return value + slope * (z - z.detach())
+
+    def _slopes(self, z: Any) -> tuple[Any, Any]:
+        """rho'(z) and rho''(z)."""
+        if isinstance(self.given, str):
+            return _named(self.given)[1](z, _module(z))
+        found = self._users(z)
+        if not isinstance(z, Tensor):
+            return found[1], found[2]
+        first, second = (torch.as_tensor(part).to(z) for part in found[1:])
+        return first, second
+
+    def _users(self, z: Any) -> Any:
+        """What the user's function gives, an array of shape (3, m)."""
+        assert callable(self.given)
+        array = z.detach().cpu().double().numpy() if isinstance(z, Tensor) else z
+        found = np.asarray(self.given(array), dtype=np.float64)
+        if found.shape != (3, array.size):
             raise ValueError(
-                f"loss: expected the callable to return an array of shape {(3, z.shape[0])}, rho "
+                f"loss: expected the callable to return an array of shape {(3, array.size)}, rho "
                 f"and its first two derivatives at each z, got one of shape {found.shape}"
             )
-        if not isinstance(z, Tensor):
-            return found[0], found[1], found[2]
-        first, second = (torch.as_tensor(part).to(z) for part in found[1:])
-        # As a function of z whose derivative is the one that was given.
-        value = torch.as_tensor(found[0]).to(z)
-        return value + first * (z - z.detach()), first, second
+        return found
 
 
-def _array(z: Any) -> Any:
-    return z.detach().cpu().double().numpy() if isinstance(z, Tensor) else z
+def _named(name: str) -> tuple[Values, Slopes]:
+    found = LOSSES[name]
+    assert found is not None
+    return found
+
+
+def _module(z: Any) -> Any:
+    return torch if isinstance(z, Tensor) else np

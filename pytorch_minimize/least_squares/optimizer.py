@@ -11,6 +11,7 @@ import numpy as np
 import scipy.optimize
 import torch
 from scipy.optimize import Bounds, OptimizeResult
+from scipy.sparse.linalg import LinearOperator
 from torch import Tensor
 
 from ..bridge.interface import Bridge
@@ -36,7 +37,7 @@ from ..typing import Array, UserClosure
 from .arguments import BELONG_IN_KWARGS, SCIPYS, LeastSquaresArguments
 from .covariance import Covariance, covariance_of
 from .evaluator import ResidualEvaluator
-from .function import ResidualFunction, ResidualOperator
+from .function import ResidualFunction
 from .gauss_newton import GaussNewton
 from .jacobian import ResidualJacobian
 from .requests import answered
@@ -103,7 +104,7 @@ class LeastSquaresOptimizer(FullBatchOptimizer):
             taken, cost = self._weighted_jacobian(closure)
             return covariance_of(taken, cost, bridge, absolute=absolute)
         jacobian: Any = None if self.res is None else self.res.get("jac")
-        if jacobian is None or isinstance(jacobian, ResidualOperator):
+        if jacobian is None or isinstance(jacobian, LinearOperator):
             raise RuntimeError(
                 "covariance: the last step left no Jacobian as a matrix; pass the closure, of "
                 "which one is taken at the parameters' values: optimizer.covariance(closure)"
@@ -258,6 +259,8 @@ class LeastSquaresOptimizer(FullBatchOptimizer):
         except Stopped as stop:
             fields = ("grad", "njev")
             res = ended(stop.ending, run.objective, fields, x=stop.x, nit=run.watch.nit)
+        finally:
+            function.close()
         return self._completed(res, run, evaluator)
 
     def _scipys_keywords(self, run: Run, function: ResidualFunction) -> dict[str, Any]:
@@ -302,8 +305,6 @@ class LeastSquaresOptimizer(FullBatchOptimizer):
         res.njev = evaluator.profile.counts.get("jac", 0) if "njev" not in res else res.njev
         res.setdefault("optimality", _optimality(run, res))
         res.setdefault("active_mask", _active(run.bounds, res.x))
-        if isinstance(res.get("jac"), ResidualOperator):
-            res.jac.close()
         return res
 
     def _scaled(self, jacobian: Any, residuals: Any) -> Any:

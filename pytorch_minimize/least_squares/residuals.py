@@ -219,6 +219,20 @@ class ResidualRunner(ClosureRunner):
 
     residuals: ResidualClosure | None = None
 
+    def value(self) -> float:
+        """The loss, and the residuals with their graph.
+
+        Raises:
+            RuntimeError: the closure called ``backward()``.
+        """
+        loss = super().value()
+        if self.bridge.has_grads():
+            raise RuntimeError(
+                "the closure called backward(): a closure of residuals returns them with their "
+                "graph, and leaves the differentiation to the optimizer"
+            )
+        return loss
+
     def _called(self) -> Any:
         loss = super()._called()
         flat = None if self.residuals is None else self.residuals.flat
