@@ -18,9 +18,9 @@ __all__ = ["ResidualJacobian", "Way"]
 
 Way = Literal["auto", "rows", "columns"]
 
-# A column is a product through the graph of a row's graph, which takes about as long as this many
-# rows do (measured, on networks).
-_ROWS_OF_A_COLUMN = 2
+# Several products at once save what each costs beside its arithmetic. Where so few fit that there
+# is nothing to save, and on the host where they leave its cache, they take longer than one by one.
+_FEW, _CACHE_BYTES = 8, 1 << 24
 # Vectors of the size of a layer that are alive at once in a product through the graph.
 _ALIVE = 4
 
@@ -58,7 +58,9 @@ class ResidualJacobian(Generic[V]):
         self._check(flat)
         m, n = flat.numel(), self._bridge.numel
         out = self._empty((m, n))
-        by_columns = self._way == "columns" or (self._way == "auto" and _ROWS_OF_A_COLUMN * n < m)
+        # A column takes as long as a row (measured, on networks), half or a third of what one by
+        # dual numbers takes, which would run the closure for each.
+        by_columns = self._way == "columns" or (self._way == "auto" and n < m)
         if by_columns:
             try:
                 self._by_columns(flat, out)
@@ -157,8 +159,9 @@ class ResidualJacobian(Generic[V]):
     ) -> None:
         """All rows or columns, in blocks of bounded memory."""
         cause = None
-        if count > 1 and name not in self._one_at_a_time:
-            step = max(1, self._block_bytes // self._product_bytes(flat))
+        block_bytes = min(self._block_bytes, _CACHE_BYTES) if flat.is_cpu else self._block_bytes
+        step = block_bytes // self._product_bytes(flat)
+        if count > 1 and step >= min(_FEW, count) and name not in self._one_at_a_time:
             try:
                 for begin in range(0, count, step):
                     take(begin, min(begin + step, count))

@@ -141,8 +141,11 @@ def test_blocks_are_as_large_as_they_may_be(way: Way, monkeypatch: pytest.Monkey
     case = network()
     count = 25 if way == "rows" else 13
     # Eight bytes each: 13 variables, 25 residuals, four of the largest layer's 25 x 4.
-    for block_bytes, most in ((1, 1), (5 * 8 * (13 + 25 + 4 * 100), 5), (1 << 26, count)):
+    for block_bytes, most in ((9 * 8 * (13 + 25 + 4 * 100), 9), (1 << 26, count)):
         blocks.clear()
         case.jacobian(case.x0, way, block_bytes)
         assert max(blocks) == most
         assert sum(blocks) == count
+    blocks.clear()
+    case.jacobian(case.x0, way, 5 * 8 * (13 + 25 + 4 * 100))
+    assert not blocks  # so few are taken one by one
