@@ -15,7 +15,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # As many processes as there are cores, and a file's tests in one of them.
 PARALLEL := -n auto --maxprocesses 4 --dist loadfile
 
-.PHONY: demo demo-global demo-pinn demo-burgers demo-distributed test test-roundings test-scipy bench lint sanitize cuda-check
+.PHONY: demo demo-global demo-pinn demo-burgers demo-distributed demo-fit test test-roundings test-scipy bench lint sanitize cuda-check
 
 demo: $(VENV)/built
 	$(BIN)/python examples/digits.py
@@ -152,3 +152,6 @@ $(SCIPYS:%=.venv-scipy-%/set-up): .venv-scipy-%/set-up: $(VENV)/set-up
 	$(layer)
 	$(@D)/bin/python -m pip --disable-pip-version-check install -q --upgrade 'scipy==$*.*' numpy
 	touch $@
+
+demo-fit: $(VENV)/built
+	$(BIN)/python examples/curve_fit.py

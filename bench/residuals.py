@@ -111,7 +111,8 @@ class Case:
         self.n = sum(p.numel() for p in self.net.parameters())
 
     def closure(self) -> Tensor:
-        return self.net(self.inputs)[:, 0] - self.targets
+        residuals: Tensor = self.net(self.inputs)[:, 0] - self.targets
+        return residuals
 
     def evaluation(self) -> None:
         self.net.zero_grad()

@@ -6,7 +6,8 @@ Each table stands between two comments, <!-- NAME --> and <!-- /NAME -->. The me
 keywords come from their tables, everything else from bench/results/report.json, which `make bench`
 measures, and from what the other measures write beside it: pinn.json, iterations.json,
 together.json and choices.json of `bench.pinn`, `bench.iterations`, `bench.together` and
-`bench.choices`, limited.json of `bench.limited` and fits.json of `bench.fits`. With --check
+`bench.choices`, limited.json of `bench.limited`, fits.json of `bench.fits` and residuals.json of
+`bench.residuals`. With --check
 nothing is written, and the exit status tells whether a table would have changed.
 """
 
@@ -24,10 +25,10 @@ from .tables import TABLES
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "bench" / "results" / "report.json"
-ALONE = ("pinn", "iterations", "limited", "fits", "together", "choices")
+ALONE = ("pinn", "iterations", "limited", "fits", "together", "choices", "residuals")
 PAGES = (
     *("README.md", "docs/distributed.md", "docs/keywords.md", "docs/performance.md"),
-    "docs/which-method.md",
+    *("docs/which-method.md", "docs/least-squares.md"),
 )
 
 
