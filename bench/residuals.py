@@ -9,7 +9,7 @@ A Jacobian of 20000 residuals by 1975 parameters, a network's on as many points,
 that take turns, and its time stated in evaluations of the closure, forward and backward. Those that
 go row by row would take minutes: they take 1 row in 100, and their time is that times 100. Peak
 memory is that of a process which takes it once, less what that had before, in units of the
-Jacobian itself; rows in 1 of 100 have no such figure.
+Jacobian itself.
 """
 
 from __future__ import annotations
@@ -147,38 +147,40 @@ def _jacrev(residuals: Any, given: Any) -> Any:
 
 
 WHOLE = "columns (what auto takes)"
-WAYS: Mapping[str, tuple[Callable[[Case, int], None], bool]] = {
-    WHOLE: (lambda case, rows: case.ours("auto"), False),
-    "rows": (lambda case, rows: case.ours("rows", rows), True),
-    "a loop of vjps": (lambda case, rows: case.loop(rows), True),
-    "torch.func.jacrev": (lambda case, rows: case.functional(_jacrev, rows), True),
+IN_PART: Mapping[str, Callable[[Case, int], None]] = {
+    "rows": lambda case, rows: case.ours("rows", rows),
+    "a loop of vjps": lambda case, rows: case.loop(rows),
+    "torch.func.jacrev": lambda case, rows: case.functional(_jacrev, rows),
 }
-"""What takes a Jacobian, and whether of a part of the rows alone."""
+"""What takes a Jacobian row by row."""
 
 
 def jacobians(residuals: int, width: int, rounds: int) -> list[Row]:
-    """Time of each way in evaluations of the closure, and peak memory of those that take all."""
+    """Time of each way in evaluations of the closure, and peak memory of that which takes all."""
     case = Case(residuals, width)
     rows = max(1, residuals // PART)
-    case.evaluation()
-    ratios: dict[str, list[float]] = {name: [] for name in WAYS}
+    ratios: dict[str, list[float]] = {name: [] for name in IN_PART}
     for _ in range(rounds):
-        for name, (take, in_part) in WAYS.items():
-            before = _seconds(case.evaluation, 10)
-            spent = _seconds(lambda take=take: take(case, rows), 1)  # type: ignore[misc]
-            spent *= residuals / rows if in_part else 1.0
-            ratios[name].append(spent / (0.5 * (before + _seconds(case.evaluation, 10))))
+        for name, take in IN_PART.items():
+            taken = in_closures(case, lambda take=take: take(case, rows))  # type: ignore[misc]
+            ratios[name].append(taken * residuals / rows)
+    closures, peak = _whole(residuals, width)
+    size = {"residuals": residuals, "parameters": case.n}
     return [
-        {
-            "way": name,
-            "residuals": residuals,
-            "parameters": case.n,
-            "closures": statistics.median(ratios[name]),
-            "spread": max(ratios[name]) / min(ratios[name]),
-            "peak": None if in_part else _peak_of(residuals, width),
-        }
-        for name, (_, in_part) in WAYS.items()
+        {"way": WHOLE, **size, "closures": closures, "peak": peak},
+        *(
+            {"way": name, **size, "closures": statistics.median(found), "peak": None}
+            for name, found in ratios.items()
+        ),
     ]
+
+
+def in_closures(case: Case, take: Callable[[], None]) -> float:
+    """How long that takes, in evaluations of the closure before and after it."""
+    case.evaluation()
+    before = _seconds(case.evaluation, 10)
+    spent = _seconds(take, 1)
+    return spent / (0.5 * (before + _seconds(case.evaluation, 10)))
 
 
 def _seconds(run: Callable[[], None], times: int) -> float:
@@ -188,21 +190,22 @@ def _seconds(run: Callable[[], None], times: int) -> float:
     return (perf_counter() - begun) / times
 
 
-def _peak_of(residuals: int, width: int) -> float:
-    """Of a process of its own, in Jacobians, the Jacobian included."""
-    command = [sys.executable, "-m", __name__, "--peak", str(residuals), str(width)]
+def _whole(residuals: int, width: int) -> tuple[float, float]:
+    """Of a process of its own: evaluations, and peak memory in Jacobians, itself included."""
+    command = [sys.executable, "-m", __name__, "--whole", str(residuals), str(width)]
     found = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    return float(found.strip().splitlines()[-1])
+    closures, peak = found.split()[-2:]
+    return float(closures), float(peak)
 
 
-def _print_peak(residuals: int, width: int) -> None:
+def _print_whole(residuals: int, width: int) -> None:
     case = Case(residuals, width)
-    case.evaluation()
     small = LeastSquaresWrapper(case.net.parameters())
     small.jacobian(lambda: case.closure()[:2])  # what is loaded at the first use
+    case.evaluation()
     before = peak_bytes()
-    case.ours("auto")
-    print((peak_bytes() - before) / (8 * residuals * case.n))
+    closures = in_closures(case, lambda: case.ours("auto"))
+    print(closures, (peak_bytes() - before) / (8 * residuals * case.n))
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -211,10 +214,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--width", type=int, default=42)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--out", type=Path, help="where residuals.json goes")
-    parser.add_argument("--peak", type=int, nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--whole", type=int, nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
-    if args.peak:
-        _print_peak(*args.peak)
+    if args.whole:
+        _print_whole(*args.whole)
         return
     certified = digits()
     print(table([_flat(row) for row in certified]))

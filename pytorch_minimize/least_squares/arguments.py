@@ -100,6 +100,9 @@ class LeastSquaresArguments:
         if (given.get("bounds") is not None or bounds_in_groups) and not row.bounds:
             raise ValueError(f"{row.name} takes no bounds; methods that do: {_takers('bounds')}")
         _check_callback(given.get("callback"))
+        jacobian = _jacobian(row, given)
+        if given.get("callback") is not None and "differences" in jacobian:
+            _check_is_called_back(row)
         loss = RobustLoss(given.get("loss", "linear"), float(given.get("f_scale", 1.0)))
         if row.name == "lm" and not loss.is_linear:
             raise ValueError(
@@ -107,7 +110,6 @@ class LeastSquaresArguments:
                 "torch-lm and torch-gauss-newton-cg take the others"
             )
         _check_tolerances(row, given)
-        jacobian = _jacobian(row, given)
         keywords = {
             name: value
             for name, value in given.items()
@@ -211,6 +213,15 @@ def _takers(name: str) -> str:
 def _check_callback(callback: object) -> None:
     if callback is not None and not callable(callback):
         raise TypeError(f"callback: expected a callable, got {shown(callback)}")
+
+
+def _check_is_called_back(row: Row) -> None:
+    """Of differences no Jacobian is asked for, so that an iterate is told by scipy alone."""
+    if row.name == "lm" or "callback" not in SCIPYS:
+        raise ValueError(
+            f"callback: with scipy's differences {row.name} of scipy {scipy.__version__} tells of "
+            f"no iterate; leave jac out, or callback"
+        )
 
 
 def _check_tolerances(row: Row, given: Mapping[str, Any]) -> None:

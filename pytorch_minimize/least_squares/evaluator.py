@@ -133,7 +133,8 @@ class ResidualEvaluator(Evaluator[V]):
         weighted = self.loss.weighted(residuals)
         slopes = residuals if weighted is None else weighted.slopes * residuals
         jacobian: Any = self.jacobian.matrix(flat) if matrix else None
-        gradient = slopes @ jacobian if matrix else self._transposed(flat, slopes)
+        with np.errstate(invalid="ignore", over="ignore"):  # which is looked at below
+            gradient = slopes @ jacobian if matrix else self._transposed(flat, slopes)
         # As .grad holds it, so that what is restored after a callback is the same.
         self.bridge.load_grads(gradient)
         gradient = self.bridge.flatten_grads()

@@ -57,7 +57,6 @@ class ResidualFunction:
         self._begin = evaluator.profile.begin
         self._longest = 0.0
         self._told = evaluator.x  # the last iterate
-        self._operator: ResidualOperator | None = None
 
     def fun(self, x: Array, *args: Any, **kwargs: Any) -> Array:
         """The residuals at x, a fresh array."""
@@ -92,9 +91,7 @@ class ResidualFunction:
                 "curvature", None, lambda: users(x.copy(), *args, **kwargs)
             )
         elif self._as_operator:
-            self.close()  # scipy is done with the last one
-            self._operator = ResidualOperator(self._evaluator, found.x, found.residuals.size)
-            jacobian = self._operator
+            jacobian = ResidualOperator(self._evaluator, found.x, found.residuals.size)
         self._tell(found.x)
         self._begin("solver")
         return jacobian
@@ -105,13 +102,10 @@ class ResidualFunction:
         self._tell(as_vector(intermediate_result["x"]))
         self._begin("solver")
 
-    def close(self) -> None:
-        """Let products with the last Jacobian be refused; scipy may have put it into its own."""
-        if self._operator is not None:
-            self._operator.close()
-
     def _evaluate(self, x: Array) -> Evaluation[Array]:
         found = self._objective.evaluate(x.copy(), self._permit)
+        if not found.finite and self._objective.last_finite is None:
+            raise Stopped(Ending.NONFINITE)  # at the start, from which there is no step back
         if not found.finite and np.isnan(found.x).any():
             raise Stopped(Ending.BROKEN_DOWN)
         return found
@@ -164,30 +158,17 @@ class ResidualOperator(LinearOperator):  # type: ignore[misc]
     Where the solver has gone on to a trial point meanwhile, the closure runs here once more.
 
     Args:
-        evaluator: of the run, with which it ends.
+        evaluator: of the run, and of no use after it.
         x: the point.
         count: m.
     """
 
     def __init__(self, evaluator: ResidualEvaluator[Array], x: Array, count: int) -> None:
-        self._evaluator: ResidualEvaluator[Array] | None = evaluator
-        self._x = x
+        self._evaluator, self._x = evaluator, x
         super().__init__(np.dtype(np.float64), (count, x.size))
 
-    def close(self) -> None:
-        """The run is over, and its graph is gone."""
-        self._evaluator = None
-
     def _matvec(self, v: Array) -> Array:
-        return self._alive().product(self._x, as_vector(v))
+        return self._evaluator.product(self._x, as_vector(v))
 
     def _rmatvec(self, u: Array) -> Array:
-        return self._alive().transposed_product(self._x, as_vector(u))
-
-    def _alive(self) -> ResidualEvaluator[Array]:
-        if self._evaluator is None:
-            raise RuntimeError(
-                "this Jacobian was that of a step which is over, and its graph is gone; "
-                "optimizer.jacobian(closure) takes one at the parameters' values"
-            )
-        return self._evaluator
+        return self._evaluator.transposed_product(self._x, as_vector(u))

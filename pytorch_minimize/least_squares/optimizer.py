@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
-import scipy.optimize
 import torch
 from scipy.optimize import Bounds, OptimizeResult
-from scipy.sparse.linalg import LinearOperator
 from torch import Tensor
 
 from ..bridge.interface import Bridge
-from ..bridge.layout import coarsest_eps
 from ..bridge.make import tensor_bridge
 from ..bridge.space import ARRAYS, TensorSpace
 from ..closure.runner import ClosureRunner
@@ -24,24 +20,23 @@ from ..problem.evaluator import Evaluator
 from ..problem.guard import make_guard
 from ..region.group_keys import split
 from ..region.region import Region
-from ..run.endings import Ending, ended
-from ..run.finish import true_end
+from ..row import BoundedNative, Native
 from ..run.loop import solve
 from ..run.optimizer import FullBatchOptimizer, Run
 from ..run.plan import Plan
 from ..run.together import Prepared
 from ..scipy_minimize.blas_threads import BlasThreads
-from ..scipy_minimize.function import Stopped
 from ..settings import Settings
 from ..typing import Array, UserClosure
-from .arguments import BELONG_IN_KWARGS, SCIPYS, LeastSquaresArguments
+from .arguments import BELONG_IN_KWARGS, LeastSquaresArguments
 from .covariance import Covariance, covariance_of
 from .evaluator import ResidualEvaluator
-from .function import ResidualFunction
 from .gauss_newton import GaussNewton
 from .jacobian import ResidualJacobian
 from .requests import answered
 from .residuals import ResidualClosure, ResidualRunner
+from .results import completed, completed_without_matrix, named_as_scipys, weighted_rows
+from .scipys import call
 
 __all__ = ["LeastSquaresOptimizer"]
 
@@ -104,7 +99,7 @@ class LeastSquaresOptimizer(FullBatchOptimizer):
             taken, cost = self._weighted_jacobian(closure)
             return covariance_of(taken, cost, bridge, absolute=absolute)
         jacobian: Any = None if self.res is None else self.res.get("jac")
-        if jacobian is None or isinstance(jacobian, LinearOperator):
+        if jacobian is None:
             raise RuntimeError(
                 "covariance: the last step left no Jacobian as a matrix; pass the closure, of "
                 "which one is taken at the parameters' values: optimizer.covariance(closure)"
@@ -207,118 +202,36 @@ class LeastSquaresOptimizer(FullBatchOptimizer):
         row = self._arguments.row
         run.objective.look_in(Region(run.bounds, keeps_bounds=run.bounds is not None))
         if row.native is None:
-            return self._by_scipy(run)
-        bridge, device = run.evaluator.bridge, run.evaluator.bridge.params[0].device
-        options = dict(self._arguments.keywords)
-        if row.curvature:
-            solver = row.native.make(options, bridge.numel, _device(bridge), None)
-            return self._with_residuals(_renamed(solve(solver, run, self._plan)), run)
-        native: Any = row.native
-        options["loss"] = self._arguments.loss
-        solver = native.make_within(options, bridge.numel, device, run.bounds)
-        evaluator = run.evaluator
+            res = call(self._arguments, run)
+        elif row.curvature:
+            return self._by_products(row.native, run)
+        else:
+            res = self._by_our_own(row.native, run)
+        by_autograd = self._arguments.by_autograd
+        return completed(res, run, self._plan, self._arguments.loss, by_autograd=by_autograd)
+
+    def _by_products(self, native: Native, run: Run) -> OptimizeResult:
+        bridge, options = run.evaluator.bridge, self._arguments.keywords
+        solver = native.make(options, bridge.numel, _device(bridge), None)
+        res = _renamed(solve(solver, run, self._plan))
+        return completed_without_matrix(res, run, self._plan)
+
+    def _by_our_own(self, native: Native, run: Run) -> OptimizeResult:
+        evaluator, bridge = run.evaluator, run.evaluator.bridge
         assert isinstance(evaluator, ResidualEvaluator)
+        options = {**self._arguments.keywords, "loss": self._arguments.loss}
+        bounded = cast(BoundedNative, native)
+        device = bridge.params[0].device
+        solver = bounded.make_within(options, bridge.numel, device, run.bounds)
         more = partial(answered, objective=run.objective, evaluator=evaluator)
         res = _renamed(solve(solver, run, self._plan, more=more))
         if res.status < _OWN_ENDINGS:
             res.success = res.status > 0
-        return self._completed(res, run, evaluator)
-
-    def _with_residuals(self, res: OptimizeResult, run: Run) -> OptimizeResult:
-        """A result of the method without matrices, with the residuals where the run ends."""
-        evaluator = run.evaluator
-        assert isinstance(evaluator, CurvedEvaluator)
-        true_end(run.objective, res, run.objective.best, self._plan.habits)
-        evaluator.load(evaluator.space.as_vector(res.x))
-        curvature: Any = evaluator.curvature
-        res.residuals = evaluator.guard.run("curvature", None, curvature.residuals)
-        res.jac = None
-        res.optimality = _optimality(run, res)
-        res.active_mask = _active(None, res.x)
         return res
-
-    def _by_scipy(self, run: Run) -> OptimizeResult:
-        arguments, evaluator = self._arguments, run.evaluator
-        assert isinstance(evaluator, ResidualEvaluator)
-        function = ResidualFunction(
-            run.objective,
-            run.watch,
-            evaluator,
-            as_operator=arguments.as_operator,
-            answers=arguments.row.name == "lm",
-            users=arguments.users,
-        )
-        found = run.objective.evaluate(run.x0)
-        if not found.finite:
-            res = ended(Ending.NONFINITE, run.objective, ("grad", "njev"), x=run.x0, nit=0)
-            return self._completed(res, run, evaluator)
-        keywords = self._scipys_keywords(run, function)
-        try:
-            res = scipy.optimize.least_squares(function.fun, run.x0.copy(), **keywords)
-            res = OptimizeResult(res, fun=float(res.cost), residuals=res.fun, nit=run.watch.nit)
-        except Stopped as stop:
-            fields = ("grad", "njev")
-            res = ended(stop.ending, run.objective, fields, x=stop.x, nit=run.watch.nit)
-        finally:
-            function.close()
-        return self._completed(res, run, evaluator)
-
-    def _scipys_keywords(self, run: Run, function: ResidualFunction) -> dict[str, Any]:
-        arguments = self._arguments
-        keywords = dict(arguments.keywords) | {"method": arguments.row.name}
-        keywords["jac"] = arguments.differences or function.jac
-        if not arguments.loss.is_linear:
-            keywords |= {"loss": arguments.loss.given, "f_scale": arguments.loss.f_scale}
-        if run.bounds is not None:
-            keywords["bounds"] = (run.bounds.lb, run.bounds.ub)
-        if arguments.differences:
-            eps = coarsest_eps(run.evaluator.bridge)
-            if keywords.get("diff_step") is None and eps > np.finfo(np.float64).eps:
-                # scipy's own vanishes in float32.
-                keywords["diff_step"] = eps ** (
-                    0.5 if arguments.differences == "2-point" else 1 / 3
-                )
-            if "callback" in SCIPYS and arguments.row.name != "lm":
-                keywords["callback"] = function.callback
-        return keywords
-
-    def _completed(
-        self, res: OptimizeResult, run: Run, evaluator: ResidualEvaluator[Any]
-    ) -> OptimizeResult:
-        """A result with residuals, gradient and Jacobian of the point where the run ends."""
-        ended_at = res.x
-        true_end(run.objective, res, run.objective.best, self._plan.habits)
-        objective, same = run.objective, evaluator.space.same
-        x = objective.point(evaluator.space.as_vector(res.x))
-        if not same(x, evaluator.space.as_vector(ended_at)) or "residuals" not in res:
-            # Not what the solver told of.
-            res.residuals, res.jac = None, None
-        known = evaluator.linearised
-        if known is not None and same(x, known.x) and res.get("jac") is None:
-            res.jac = self._scaled(known.jacobian, known.residuals)
-        if res.get("residuals") is None:
-            is_known = known is not None and same(x, known.x)
-            evaluator.graph_at(x) if not is_known else None
-            res.residuals = known.residuals if is_known and known else evaluator.values
-        if self._arguments.by_autograd and math.isfinite(res.fun):
-            res.grad = evaluator.linearise(x, matrix=False).gradient
-        res.njev = evaluator.profile.counts.get("jac", 0) if "njev" not in res else res.njev
-        res.setdefault("optimality", _optimality(run, res))
-        res.setdefault("active_mask", _active(run.bounds, res.x))
-        return res
-
-    def _scaled(self, jacobian: Any, residuals: Any) -> Any:
-        """J with the rows' weights in it, as scipy returns it."""
-        weighted = None if jacobian is None else self._arguments.loss.weighted(residuals)
-        return jacobian if weighted is None else jacobian * weighted.scale[:, None]
 
     def _run_here(self, prepared: Prepared) -> Tensor:
         loss = super()._run_here(prepared)
-        res = self.res
-        # As scipy's least_squares names them; until here the solver's loss was ``fun``.
-        res.cost = res.fun
-        if "residuals" in res:
-            res.fun = res.pop("residuals")
+        named_as_scipys(self.res)
         return loss
 
     def _residuals_and_jacobian(self, closure: UserClosure) -> tuple[Array, Array]:
@@ -341,7 +254,8 @@ class LeastSquaresOptimizer(FullBatchOptimizer):
 
     def _weighted_jacobian(self, closure: UserClosure) -> tuple[Array, float]:
         residuals, jacobian = self._residuals_and_jacobian(closure)
-        return self._scaled(jacobian, residuals), float(self._arguments.loss.cost(residuals))
+        loss = self._arguments.loss
+        return weighted_rows(jacobian, residuals, loss), float(loss.cost(residuals))
 
     def _record(self) -> dict[str, Any]:
         return super()._record() | {"arguments": self._arguments.as_saved()}
@@ -387,19 +301,3 @@ def _renamed(res: OptimizeResult) -> OptimizeResult:
     if "jac" in res:
         res.grad = res.pop("jac")
     return res
-
-
-def _optimality(run: Run, res: OptimizeResult) -> float:
-    """max |g_i|, of what the bounds do not keep from leading on."""
-    gradient = res.get("grad")
-    if gradient is None:
-        return math.nan
-    return float(run.evaluator.space.largest(run.objective.region.inwards(gradient, res.x)))
-
-
-def _active(bounds: Bounds | None, x: Any) -> Any:
-    """-1 where a variable is at its lower bound, 1 at its upper one, as scipy has it."""
-    x = x.cpu().numpy() if isinstance(x, Tensor) else x
-    if bounds is None:
-        return np.zeros(x.size, dtype=int)
-    return (x >= bounds.ub).astype(int) - (x <= bounds.lb).astype(int)

@@ -37,7 +37,7 @@ def test_the_tables(monkeypatch: pytest.MonkeyPatch) -> None:
     from bench import residuals
 
     monkeypatch.setattr(residuals, "PROBLEMS", {"Misra1a": PROBLEMS["Misra1a"]})
-    monkeypatch.setattr(residuals, "_peak_of", lambda residuals, width: 1.25)
+    monkeypatch.setattr(residuals, "_whole", lambda residuals, width: (9.0, 1.25))
     found = digits()
     assert [row["start"] for row in found] == [1, 2]
     assert found[0]["torch-lm"]["parameters"] >= 6.0

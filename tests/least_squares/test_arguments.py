@@ -51,6 +51,10 @@ def test_every_loss_of_scipy_is_known() -> None:
         ({"ftol": None, "xtol": None, "gtol": None}, "one of ftol, xtol and gtol"),
         ({"method": "torch-lm", "jac": "2-point"}, "jac: expected True or absent"),
         ({"method": "torch-lm", "jac": "operator"}, "jac: expected True or absent"),
+        (
+            {"method": "lm", "jac": "2-point", "callback": print},
+            "with scipy's differences lm of scipy",
+        ),
         ({"jac": "cs"}, "complex steps of 'cs'"),
         ({"jac": "column"}, "did you mean columns"),
         ({"jac": "operator", "tr_solver": "exact"}, "products alone"),

@@ -99,9 +99,7 @@ def test_products_alone(more: dict[str, Any]) -> None:
     assert (res.nfev, res.njev, res.status) == (scipys.nfev, scipys.njev, scipys.status)
     # Products and a matrix times a vector differ in their last bits.
     assert np.allclose(res.x, scipys.x, rtol=1e-6, atol=1e-8)
-    assert res.jac.shape == (30, 4)
-    with pytest.raises(RuntimeError, match="which is over"):
-        res.jac @ np.ones(4)
+    assert res.jac is None
 
 
 def test_the_matrix_goes_with_lsmr_where_the_scale_wants_it() -> None:
