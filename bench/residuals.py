@@ -192,7 +192,7 @@ def _seconds(run: Callable[[], None], times: int) -> float:
 
 def _whole(residuals: int, width: int) -> tuple[float, float]:
     """Of a process of its own: evaluations, and peak memory in Jacobians, itself included."""
-    command = [sys.executable, "-m", __name__, "--whole", str(residuals), str(width)]
+    command = [sys.executable, "-m", "bench.residuals", "--whole", str(residuals), str(width)]
     found = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     closures, peak = found.split()[-2:]
     return float(closures), float(peak)
