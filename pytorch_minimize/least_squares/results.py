@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import numpy as np
+import torch
 from scipy.optimize import Bounds, OptimizeResult
 from torch import Tensor
 
@@ -35,14 +36,13 @@ def completed(
     """
     evaluator = run.evaluator
     assert isinstance(evaluator, ResidualEvaluator)
-    same, as_vector = evaluator.space.same, evaluator.space.as_vector
-    solvers = as_vector(res.x)
+    solvers = res.x
     true_end(run.objective, res, run.objective.best, plan.habits)
-    x = run.objective.point(as_vector(res.x))
-    if not same(x, solvers):
+    if not _equal(res.x, solvers):
         res.residuals = res.jac = None
     known = evaluator.linearised
-    if known is not None and same(x, known.x):
+    x = _known_as(run, res.x, None if known is None else known.x)
+    if known is not None and x is known.x:
         if res.get("jac") is None:
             res.jac = weighted_rows(known.jacobian, known.residuals, loss)
         res.residuals = known.residuals
@@ -62,7 +62,9 @@ def completed_without_matrix(res: OptimizeResult, run: Run, plan: Plan) -> Optim
     evaluator = run.evaluator
     assert isinstance(evaluator, CurvedEvaluator)
     true_end(run.objective, res, run.objective.best, plan.habits)
-    evaluator.load(evaluator.space.as_vector(res.x))
+    x = _known_as(run, res.x, None)
+    if x is not evaluator.x:
+        evaluator.load_point(x)
     curvature: Any = evaluator.curvature
     assert isinstance(curvature, GaussNewton)
     res.residuals = evaluator.guard.run("curvature", None, curvature.residuals)
@@ -83,6 +85,19 @@ def weighted_rows(jacobian: Any, residuals: Any, loss: RobustLoss) -> Any:
     """J with a robust loss's weights in its rows, as scipy returns it; None where there is none."""
     weighted = None if jacobian is None else loss.weighted(residuals)
     return jacobian if weighted is None else jacobian * weighted.scale[:, None]
+
+
+def _equal(a: Any, b: Any) -> bool:
+    """By value, also where that is to wait for a device."""
+    return torch.equal(a, b) if isinstance(a, Tensor) else bool(np.array_equal(a, b))
+
+
+def _known_as(run: Run, x: Any, linearised: Any) -> Any:
+    """The very vector that a point is known as, where a device's are not compared by value."""
+    for point in (linearised, run.evaluator.x, run.objective.best_x):
+        if point is not None and _equal(x, point):
+            return point
+    return run.evaluator.space.copy(run.evaluator.space.as_vector(x))
 
 
 def _optimality(run: Run, res: OptimizeResult) -> float:
