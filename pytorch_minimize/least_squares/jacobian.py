@@ -18,8 +18,8 @@ __all__ = ["ResidualJacobian", "Way"]
 
 Way = Literal["auto", "rows", "columns"]
 
-# Several products at once save what each costs beside its arithmetic. Where so few fit that there
-# is nothing to save, and on the host where they leave its cache, they take longer than one by one.
+# Several products at once save what each costs beside its arithmetic. Of so few there is nothing to
+# save, and on the host those that leave its cache take longer than one by one.
 _FEW, _CACHE_BYTES = 8, 1 << 24
 # Vectors of the size of a layer that are alive at once in a product through the graph.
 _ALIVE = 4
@@ -161,7 +161,7 @@ class ResidualJacobian(Generic[V]):
         cause = None
         block_bytes = min(self._block_bytes, _CACHE_BYTES) if flat.is_cpu else self._block_bytes
         step = block_bytes // self._product_bytes(flat)
-        if count > 1 and step >= min(_FEW, count) and name not in self._one_at_a_time:
+        if min(step, count) >= _FEW and name not in self._one_at_a_time:
             try:
                 for begin in range(0, count, step):
                     take(begin, min(begin + step, count))
