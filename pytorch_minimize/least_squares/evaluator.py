@@ -96,6 +96,18 @@ class ResidualEvaluator(Evaluator[V]):
         self.linearised = found
         return found
 
+    def take(self, x: V, jacobian: Any) -> None:
+        """Note the user's own Jacobian at x, dense or not, and the gradient that it makes."""
+        if not self._same(x, self.x) or self._values is None:
+            self.graph_at(x)
+        residuals: Any = self._values
+        if residuals is None:
+            return
+        weighted = self.loss.weighted(residuals)
+        slopes = residuals if weighted is None else weighted.slopes * residuals
+        gradient: Any = np.asarray(jacobian.T @ slopes).reshape(-1)
+        self.linearised = self._noted(None, gradient)
+
     def graph_at(self, x: V) -> Tensor | None:
         """The residuals at x with their graph; None where the closure gives none there."""
         if not self._same(x, self.x):
@@ -135,14 +147,19 @@ class ResidualEvaluator(Evaluator[V]):
         jacobian: Any = self.jacobian.matrix(flat) if matrix else None
         with np.errstate(invalid="ignore", over="ignore"):  # which is looked at below
             gradient = slopes @ jacobian if matrix else self._transposed(flat, slopes)
+        if matrix:  # the graph has done its duty, and its memory is the solver's now
+            self._closure.flat = None
+        return self._noted(jacobian, gradient)
+
+    def _noted(self, jacobian: Any, gradient: V) -> Linearised[V]:
+        """What is known where the parameters are, with the gradient in ``.grad``."""
         # As .grad holds it, so that what is restored after a callback is the same.
         self.bridge.load_grads(gradient)
         gradient = self.bridge.flatten_grads()
         finite = _is_finite(gradient) and (jacobian is None or _is_finite(jacobian))
         if self.here is not None:
             self.here = self.here._replace(gradient=gradient)
-        if matrix:  # the graph has done its duty, and its memory is the solver's now
-            self._closure.flat = None
+        residuals: Any = self._values
         return Linearised(self.x, residuals, jacobian, gradient, finite)
 
     def _transposed(self, flat: Tensor | None, u: Any) -> V:

@@ -74,26 +74,34 @@ class ResidualFunction:
         """The Jacobian at x, which the solver has come to."""
         x = as_vector(x)
         self._begin("bridge")
-        matrix = not self._as_operator and self._users is None
-        known, count = self._evaluator.linearised, self._evaluator.profile.count
-        if known is None or known.jacobian is None or not same_values(x, known.x):
-            count("jac")
-        found = self._evaluator.linearise(x, matrix=matrix)
-        self._require_finite(found.finite)
-        jacobian: Any = found.jacobian
-        if jacobian is not None and not self._evaluator.loss.is_linear:
-            # scipy writes the weights of the rows into it.
-            self._evaluator.linearised = replace(found, jacobian=None)
-        if self._users is not None:
-            users = self._users
-            count(USERS_JAC)
-            jacobian = self._evaluator.guard.run(
-                "curvature", None, lambda: users(x.copy(), *args, **kwargs)
-            )
-        elif self._as_operator:
-            jacobian = ResidualOperator(self._evaluator, found.x, found.residuals.size)
-        self._tell(found.x)
+        jacobian = self._autograds(x) if self._users is None else self._given(x, args, kwargs)
+        self._tell(x)
         self._begin("solver")
+        return jacobian
+
+    def _autograds(self, x: Array) -> Any:
+        """The Jacobian out of the closure's graph."""
+        evaluator, matrix = self._evaluator, not self._as_operator
+        known = evaluator.linearised
+        if known is None or not same_values(x, known.x):
+            evaluator.profile.count("jac")
+        found = evaluator.linearise(x, matrix=matrix)
+        self._require_finite(found.finite)
+        if not matrix:
+            return ResidualOperator(evaluator, found.x, found.residuals.size)
+        if not evaluator.loss.is_linear:
+            # scipy writes the weights of the rows into it.
+            evaluator.linearised = replace(found, jacobian=None)
+        return found.jacobian
+
+    def _given(self, x: Array, args: Any, kwargs: Any) -> Any:
+        """The user's own Jacobian."""
+        users = self._users
+        assert users is not None
+        self._evaluator.profile.count(USERS_JAC)
+        run = self._evaluator.guard.run
+        jacobian = run("curvature", None, lambda: users(x.copy(), *args, **kwargs))
+        self._evaluator.take(x, jacobian)
         return jacobian
 
     def callback(self, intermediate_result: OptimizeResult) -> None:

@@ -140,12 +140,18 @@ def test_differences_with_sparsity() -> None:
     assert np.array_equal(res.x, scipys.x)
 
 
-def test_a_jacobian_of_the_users_own() -> None:
+@pytest.mark.parametrize("detached", [False, True])
+def test_a_jacobian_of_the_users_own(detached: bool) -> None:
     case, calls = decay(), []
+    if detached:  # no graph is needed
+        residuals = case.residuals
+        case.residuals = lambda params: residuals(params).detach()
+
+    twin = decay()
 
     def users(x: Any, factor: float, *, offset: float) -> Any:
         calls.append(x)
-        return factor * case.jacobian(x) + offset
+        return factor * twin.jacobian(x) + offset
 
     keywords = {"jac": users, "args": (1.0,), "kwargs": {"offset": 0.0}}
     res = run(case, **keywords)
@@ -153,6 +159,7 @@ def test_a_jacobian_of_the_users_own() -> None:
     assert np.array_equal(res.x, scipys.x)
     assert (res.nfev, res.njev) == (scipys.nfev, scipys.njev)
     assert len(calls) == res.njev
+    assert np.allclose(res.grad, scipys.grad, rtol=1e-9, atol=1e-13)
 
 
 @pytest.mark.skipif(plain.VERSION < (1, 16), reason="scipy calls nobody back before 1.16")
