@@ -9,6 +9,8 @@ from typing import Any, cast
 import numpy as np
 import torch
 from scipy.optimize import Bounds, OptimizeResult
+from scipy.sparse import issparse
+from scipy.sparse.linalg import LinearOperator
 from torch import Tensor
 
 from ..bridge.interface import Bridge
@@ -104,7 +106,9 @@ class LeastSquaresOptimizer(FullBatchOptimizer):
                 "covariance: the last step left no Jacobian as a matrix; pass the closure, of "
                 "which one is taken at the parameters' values: optimizer.covariance(closure)"
             )
-        dense = jacobian.toarray() if hasattr(jacobian, "toarray") else np.asarray(jacobian)
+        if isinstance(jacobian, LinearOperator):  # the user's own
+            jacobian = jacobian @ np.eye(bridge.numel)
+        dense = jacobian.toarray() if issparse(jacobian) else np.asarray(jacobian)
         return covariance_of(dense, float(self.res.cost), bridge, absolute=absolute)
 
     def jacobian(self, closure: UserClosure) -> Array:
@@ -114,8 +118,10 @@ class LeastSquaresOptimizer(FullBatchOptimizer):
             closure: as for :meth:`step`; runs once now.
 
         Raises:
-            RuntimeError: the residuals carry no graph, or one that reaches none of the parameters.
+            RuntimeError: the residuals carry no graph, or one that reaches none of the parameters;
+                or a step is running.
         """
+        self._refuse_inside_a_run("jacobian")
         return self._residuals_and_jacobian(closure)[1]
 
     @property

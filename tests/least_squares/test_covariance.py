@@ -9,6 +9,8 @@ import pytest
 import torch
 from residual_cases import decay, wide
 from scipy.optimize import curve_fit
+from scipy.sparse import csr_matrix
+from scipy.sparse.linalg import aslinearoperator
 from torch import nn
 
 from pytorch_minimize.least_squares.methods import METHODS
@@ -114,6 +116,23 @@ def test_blocks_of_parameters_of_any_shape_and_of_complex_ones() -> None:
     assert np.allclose(found.standard_errors[1].imag, found.errors[[7, 9]])
     expected = np.linalg.inv(mix.numpy().T @ mix.numpy()) * found.variance
     assert np.allclose(found.matrix, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("form", [csr_matrix, aslinearoperator])
+def test_of_a_jacobian_of_the_users_own(form: Any) -> None:
+    case, twin = decay(), decay()
+    optimizer = LeastSquaresWrapper(case.params, {"jac": lambda x: form(twin.jacobian(x))})
+    optimizer.step(case)
+    expected = optimizer.covariance(case).matrix
+    assert np.allclose(optimizer.covariance().matrix, expected, rtol=1e-6)
+
+
+def test_neither_is_taken_inside_a_run() -> None:
+    case = decay()
+    optimizer = LeastSquaresWrapper(case.params)
+    for ask in (optimizer.covariance, lambda: optimizer.jacobian(case)):
+        with pytest.raises(RuntimeError, match="step"):
+            optimizer.step(lambda ask=ask: ask())
 
 
 def test_the_jacobian_at_the_parameters() -> None:
