@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from raiser import Abort, ClosureError
-from residual_cases import Case, decay
+from residual_cases import Case, decay, network
 from scipy.optimize import OptimizeResult
 from torch import Tensor, nn
 
@@ -132,12 +132,12 @@ def test_limits(method: str, limit: str, status: int, monkeypatch: pytest.Monkey
 
 @each
 def test_rtol(method: str) -> None:
-    # The loss falls slowly: the solution is at infinity.
-    x = nn.Parameter(torch.zeros(1, dtype=torch.float64))
-    optimizer = LeastSquaresWrapper([x], {"method": method}, rtol=1e3)
-    optimizer.step(lambda: torch.exp(-x) + torch.exp(-0.1 * x))
-    assert optimizer.res.status in (103, 1, 0)
-    assert (optimizer.res.status == 103) == (len(optimizer.history) > 10)
+    case = network()  # whose cost falls for hundreds of iterations
+    optimizer = made(method, case, rtol=1e3)
+    loss = optimizer.step(case)
+    assert (optimizer.res.status, optimizer.res.success) == (103, True)
+    assert len(optimizer.history) == optimizer.res.nit == 11
+    assert loss.item() == optimizer.res.cost == pytest.approx(case.cost(case.x), rel=1e-14)
 
 
 @each
