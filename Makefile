@@ -15,7 +15,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # As many processes as there are cores, and a file's tests in one of them.
 PARALLEL := -n auto --maxprocesses 4 --dist loadfile
 
-.PHONY: demo demo-global demo-pinn demo-burgers demo-distributed test test-roundings test-scipy bench lint sanitize cuda-check docs docs-check linkcheck
+.PHONY: demo demo-global demo-pinn demo-burgers demo-distributed demo-fit test test-roundings test-scipy bench lint sanitize cuda-check docs docs-check linkcheck
 
 demo: $(VENV)/built
 	$(BIN)/python examples/digits.py
@@ -212,3 +212,6 @@ $(MACOS)/%.ok: % $(CSRC) $(wildcard tests/macos/*/*.h tests/macos/*/*/*.h) $(MAC
 GPU_PYTHON ?= $(or $(shell command -v python3),$(PYTHON))
 gpu-check:
 	$(GPU_PYTHON) -m bench.card --out $(or $(OUT),build/card)
+
+demo-fit: $(VENV)/built
+	$(BIN)/python examples/curve_fit.py

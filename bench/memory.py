@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from .peers import OURS, PEERS, Rule, why_not
 from .problems import Problem
 
-__all__ = ["by_size", "peak_vectors"]
+__all__ = ["by_size", "peak_bytes", "peak_vectors"]
 
 Row = Mapping[str, Any]
 
@@ -122,10 +122,10 @@ def main(name: str, n: int, method: str) -> None:
         if refusal is not None:
             print(refusal)
             return
-    print(_peak())
+    print(peak_bytes())
 
 
-def _peak() -> int:
+def peak_bytes() -> int:
     """Bytes that this process had at most."""
     status = Path("/proc/self/status")
     if status.exists():

@@ -22,7 +22,7 @@ PAGE = Path(__file__).parents[1] / "docs" / "keywords.md"
 
 
 def test_there_are_eight() -> None:
-    assert len(OPTIMIZERS) == 8
+    assert len(OPTIMIZERS) == 9
 
 
 def test_type_checkers_are_told_the_same() -> None:

@@ -20,9 +20,9 @@ NOTE = re.compile(r"Note \[([a-z0-9' ]+)\]")
 # planned may stand here. What lies in no folder and is not on the ground is the face.
 FLOORS = (
     ("the face",),
-    ("scipy_global", "multistart"),
+    ("scipy_global", "multistart", "least_squares"),
     ("scipy_minimize",),
-    ("solvers", "least_squares"),
+    ("solvers",),
     ("run",),
     ("region",),
     ("problem",),

@@ -25,12 +25,12 @@ from .tables import TABLES
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "bench" / "results" / "report.json"
 # Measured by themselves.
-ALONE = ("pinn", "iterations", "limited", "fits", "together", "choices", "first")
+ALONE = ("pinn", "iterations", "limited", "fits", "together", "choices", "first", "residuals")
 PAGES = (
     "README.md",
     *(f"docs/{name}.md" for name in ("benchmarks", "distributed", "keywords", "performance")),
     *("docs/which-method.md", "docs/guide/global.md", "docs/guide/why-it-stopped.md"),
-    "docs/reference/methods.md",
+    *("docs/reference/methods.md", "docs/least-squares.md"),
 )
 
 

@@ -16,7 +16,7 @@ from ..overhead import FLOOR, OVERHEAD
 from ..peers import OURS, PEERS, SCIPY_PEERS
 from ..problems import FITS
 from ..rows import Row, from_json
-from . import solvers, together
+from . import residuals, solvers, together
 from .choices import CHOICES
 from .endings import ENDINGS
 from .markdown import Report, markdown, rows_of, seconds, shown, source
@@ -347,6 +347,8 @@ TABLES: Mapping[str, tuple[set[str], Callable[[Report], str]]] = {
     "limited": ({"limited"}, solvers.limited),
     "races": ({"fits"}, solvers.races),
     "together": ({"together"}, together.together),
+    "nist": ({"residuals"}, residuals.nist),
+    "jacobians": ({"residuals"}, residuals.jacobians),
     "kept": (_OVERHEAD | _FITS | {"memory", "fixed"}, kept),
     **CHOICES,
     **ENDINGS,

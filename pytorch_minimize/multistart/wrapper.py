@@ -133,8 +133,8 @@ class MultiStartWrapper(MinimizeOptimizer):
             vectorized: computes the same loss for many points at once: it is called with a list of
                 one tensor of shape ``(S, *p.shape)`` for each parameter p, in the optimizer's
                 order, and returns the losses, shape (S,), row i of which hangs on row i of the
-                tensors alone. For a module, :func:`vectorize` makes one. All runs then advance together,
-                and ``closure`` is called once, at the first start.
+                tensors alone. For a module, :func:`vectorize` makes one. All runs then advance
+                together, and ``closure`` is called once, at the first start.
 
         Returns:
             The loss at the best end, a detached 0-dim tensor.

@@ -18,10 +18,15 @@ from .protocol import Answer, Product, Request, Solver, Stage, Trial
 __all__ = ["solve"]
 
 UsersProduct = Callable[[Any, Any], Any]
+More = Callable[[Any], Any]
 
 
 def solve(
-    solver: Solver[Any], run: Run, plan: Plan, hessp: UsersProduct | None = None
+    solver: Solver[Any],
+    run: Run,
+    plan: Plan,
+    hessp: UsersProduct | None = None,
+    more: More | None = None,
 ) -> OptimizeResult:
     """Run a solver to its end, or to where the watch ends it.
 
@@ -33,11 +38,13 @@ def solve(
         run: the step that it is for.
         plan: of that solver.
         hessp: (x, v) -> H(x) v on arrays, the user's own, where products are not autograd's.
+        more: answers what is neither a trial nor a product; for solvers that ask for more than the
+            loss, such as residuals.
 
     Returns:
         A result as scipy's, with the solver's own fields besides.
     """
-    asked = _Asked(run, hessp)
+    asked = _Asked(run, hessp, more)
     stage, ending, x, status = solver.start(run.x0), None, None, None
     while ending is None and status is None:
         before = solver.nit
@@ -79,12 +86,13 @@ class _Asked:
     Args:
         run: the step.
         hessp: the user's own products, if they are to be asked for.
+        more: answers other requests.
     """
 
-    def __init__(self, run: Run, hessp: UsersProduct | None) -> None:
+    def __init__(self, run: Run, hessp: UsersProduct | None, more: More | None) -> None:
         self._run, self._space = run, run.evaluator.space
         self._profile = run.evaluator.profile
-        self._hessp = hessp
+        self._hessp, self._more = hessp, more
         # Of the last trial: the point, how far it is from the iterate, and max |g| there.
         self._measured: tuple[Any, float, float] | None = None
         self._grad_norm = math.nan
@@ -131,7 +139,11 @@ class _Asked:
     def _answer(self, wanted: Request[Any]) -> Answer[Any]:
         if isinstance(wanted, Product):
             return self._multiply(wanted)
-        return self._evaluate(wanted)
+        if isinstance(wanted, Trial):
+            return self._evaluate(wanted)
+        assert self._more is not None
+        answer: Answer[Any] = self._more(wanted)
+        return answer
 
     def _multiply(self, wanted: Product[Any]) -> Answer[Any]:
         """H(x) v; v itself where the closure gives none that is finite."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -156,7 +157,7 @@ class Arguments:
         if not self.row.limits_iterations:
             return None
         limit = self.keywords["options"].get("maxiter", self.maxiter)
-        return None if limit is None else int(limit)
+        return None if limit is None or math.isinf(limit) else int(limit)
 
     def as_saved(self) -> dict[str, Any]:
         """Method, tolerance and options, for ``state_dict``; callables are left out."""

@@ -1,0 +1,107 @@
+"""Products with the Gauss-Newton matrix of a closure of residuals, in the place of the Hessian."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Generic
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..bridge.interface import Bridge, V
+from ..curvature.double_backward import RowSource
+from ..record.profile import Profile
+from ..typing import Array, Loss
+from .jacobian import ResidualJacobian
+from .losses import RobustLoss, Weighted
+from .residuals import ResidualRunner
+
+__all__ = ["GaussNewton"]
+
+
+class GaussNewton(Generic[V]):
+    r""":math:`v \mapsto J^T W J v`, with the weights W of a robust loss; no matrix is made.
+
+    It is what a Newton method takes for the Hessian of the cost: positive semidefinite, and close
+    to it where the residuals are small or nearly linear.
+
+    Args:
+        runner: of the closure.
+        bridge: of the solver's vectors.
+        jacobian: takes products out of the graph.
+        loss: makes the cost.
+        profile: runs of the closure are charged to ``closure``.
+
+    Attributes:
+        value: see :class:`~pytorch_minimize.curvature.strategies.Curvature`.
+    """
+
+    def __init__(
+        self,
+        runner: ResidualRunner,
+        bridge: Bridge[V],
+        jacobian: ResidualJacobian[V],
+        loss: RobustLoss,
+        profile: Profile,
+    ) -> None:
+        assert runner.residuals is not None
+        self._runner, self._bridge = runner, bridge
+        self._jacobian, self._loss, self._profile = jacobian, loss, profile
+        self._closure = runner.residuals
+        self._closure.measure = self._measure
+        self._evaluated = False
+        self._weighted: Weighted[Tensor] | None = None
+        self.value: Loss | None = None
+
+    def evaluate(self) -> Loss:
+        """Run the closure: the cost, and the gradient in ``.grad``."""
+        self._evaluated = True
+        loss = self._runner.value()
+        flat = self._closure.flat
+        if flat is None or not math.isfinite(loss):
+            return math.nan if flat is None else loss
+        residuals = flat.detach()
+        self._weighted = self._loss.weighted(residuals)
+        slopes = residuals if self._weighted is None else self._weighted.slopes * residuals
+        self._bridge.load_grads(self._jacobian.transposed_product(flat, slopes))
+        return loss
+
+    def product(self, v: V) -> tuple[V, bool]:
+        """J'WJ v, a fresh vector, and whether it is finite."""
+        flat = self._graph()
+        if flat is None:
+            return v, False
+        image = self._jacobian.product(flat, v)
+        if self._weighted is not None:
+            image = image * self._weighted.scale**2
+        product: Any = self._jacobian.transposed_product(flat, image)
+        finite = product.isfinite() if isinstance(product, Tensor) else np.isfinite(product)
+        return product, bool(finite.all())
+
+    def products(self, rows: RowSource, count: int) -> tuple[Array, bool]:
+        """The products with so many rows, shape (count, n)."""
+        found = [self.product(row) for row in rows(0, count)]
+        return np.stack([np.asarray(row) for row, _ in found]), all(ok for _, ok in found)
+
+    def residuals(self) -> Tensor | None:
+        """At the parameters' values, without their graph; None where the closure gives none."""
+        flat = self._graph()
+        return None if flat is None else flat.detach().to(torch.float64, copy=True)
+
+    def _graph(self) -> Tensor | None:
+        """Of the residuals where the parameters are; the closure is run if it must be."""
+        if self._closure.flat is None and not self._evaluated:
+            self._profile.begin("closure", "closure")
+            self.value = self.evaluate()
+            self._profile.begin("curvature")
+        return self._closure.flat
+
+    def drop(self) -> None:
+        """The parameters change: let go of what belongs to this point."""
+        self._closure.flat = self._weighted = self.value = None
+        self._evaluated = False
+        self._jacobian.drop()
+
+    def _measure(self, flat: Tensor) -> float:
+        return float(self._loss.cost(flat.detach().to(torch.float64)))

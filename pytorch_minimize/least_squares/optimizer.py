@@ -1,0 +1,309 @@
+"""Least squares over the parameters of a model: scipy's methods and ours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import partial
+from typing import Any, cast
+
+import numpy as np
+import torch
+from scipy.optimize import Bounds, OptimizeResult
+from scipy.sparse import issparse
+from scipy.sparse.linalg import LinearOperator
+from torch import Tensor
+
+from ..bridge.interface import Bridge
+from ..bridge.make import tensor_bridge
+from ..bridge.space import ARRAYS, TensorSpace
+from ..closure.runner import ClosureRunner
+from ..problem.curved import CurvedEvaluator
+from ..problem.evaluator import Evaluator
+from ..problem.guard import make_guard
+from ..region.group_keys import split
+from ..region.region import Region
+from ..row import BoundedNative, Native
+from ..run.loop import solve
+from ..run.optimizer import FullBatchOptimizer, Run
+from ..run.plan import Plan
+from ..run.together import Prepared
+from ..scipy_minimize.blas_threads import BlasThreads
+from ..settings import Settings
+from ..typing import Array, UserClosure
+from .arguments import BELONG_IN_KWARGS, LeastSquaresArguments
+from .covariance import Covariance, covariance_of
+from .evaluator import ResidualEvaluator
+from .gauss_newton import GaussNewton
+from .jacobian import ResidualJacobian
+from .requests import answered
+from .residuals import ResidualClosure, ResidualRunner
+from .results import completed, completed_without_matrix, named_as_scipys, weighted_rows
+from .scipys import call
+
+__all__ = ["LeastSquaresOptimizer"]
+
+_OWN_ENDINGS = 99  # from which status on an ending is ours, and says itself whether it is a success
+
+
+class LeastSquaresOptimizer(FullBatchOptimizer):
+    """Least squares over the parameters of a model.
+
+    Args:
+        params, run_keywords: see :class:`FullBatchOptimizer`.
+        arguments: how the solver is called, checked.
+        block_bytes: about how much memory rows or columns of a Jacobian may take at a time.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        arguments: LeastSquaresArguments,
+        block_bytes: int,
+        run_keywords: Mapping[str, Any],
+    ) -> None:
+        self._arguments, self._block_bytes = arguments, block_bytes
+        lr, run_keywords = split(run_keywords)
+        settings = Settings.parse(run_keywords, BELONG_IN_KWARGS)
+        _refuse_unfit(settings)
+        super().__init__(params, settings, lr)
+
+    def covariance(
+        self, closure: UserClosure | None = None, *, absolute: bool = False
+    ) -> Covariance:
+        r"""How well the parameters are known: :math:`s^2 (J^T J)^{-1}` and standard errors.
+
+        J is that of the residuals at the solution, with the weights of a robust loss in it, and
+        s^2 their sum of squares over m - n, so that errors of measurement are taken to be equal,
+        independent and as large as the residuals are. Bounds are not thought of.
+
+        Args:
+            closure: take the Jacobian anew, at the parameters' values; None takes ``res.jac`` of
+                the last step. Needed after a step whose method made no matrix, or that ended
+                where it had taken none.
+            absolute: residuals were divided by their known errors, and s^2 is 1; what
+                ``absolute_sigma`` is for :func:`scipy.optimize.curve_fit`.
+
+        Raises:
+            RuntimeError: there is no Jacobian, and no closure to take one of.
+
+        Example:
+            >>> from pytorch_minimize.optim import LeastSquaresWrapper
+            >>> x, y = torch.arange(5.0).double(), torch.tensor([1.0, 3, 5, 7, 10]).double()
+            >>> line = torch.nn.Parameter(torch.zeros(2, dtype=torch.float64))
+            >>> optimizer = LeastSquaresWrapper([line])
+            >>> loss = optimizer.step(lambda: line[0] + line[1] * x - y)
+            >>> optimizer.covariance().errors.round(4)
+            array([0.2828, 0.1155])
+        """
+        self._refuse_inside_a_run("covariance")
+        bridge = self._current_bridge()
+        if closure is not None:
+            taken, cost = self._weighted_jacobian(closure)
+            return covariance_of(taken, cost, bridge, absolute=absolute)
+        jacobian: Any = None if self.res is None else self.res.get("jac")
+        if jacobian is None:
+            raise RuntimeError(
+                "covariance: the last step left no Jacobian as a matrix; pass the closure, of "
+                "which one is taken at the parameters' values: optimizer.covariance(closure)"
+            )
+        if isinstance(jacobian, LinearOperator):  # the user's own
+            jacobian = jacobian @ np.eye(bridge.numel)
+        dense = jacobian.toarray() if issparse(jacobian) else np.asarray(jacobian)
+        return covariance_of(dense, float(self.res.cost), bridge, absolute=absolute)
+
+    def jacobian(self, closure: UserClosure) -> Array:
+        """The Jacobian of the closure's residuals at the parameters' values, of shape (m, n).
+
+        Args:
+            closure: as for :meth:`step`; runs once now.
+
+        Raises:
+            RuntimeError: the residuals carry no graph, or one that reaches none of the parameters;
+                or a step is running.
+        """
+        self._refuse_inside_a_run("jacobian")
+        return self._residuals_and_jacobian(closure)[1]
+
+    @property
+    def _plan(self) -> Plan:
+        return self._arguments.plan
+
+    def _groups_changed(self) -> None:
+        self._arguments = self._arguments.for_groups(bounded=self._has_group_bounds)
+
+    def _check_sizes(self, n: int) -> None:
+        self._arguments.check_sizes(n)
+
+    def _given_bounds(self) -> Any:
+        return self._arguments.bounds
+
+    def _start_inside(self, bridge: Bridge, bounds: Bounds | None, plan: Plan) -> None:
+        if bounds is not None and (bounds.lb >= bounds.ub).any():
+            raise ValueError(
+                f"bounds: expected each lower one below the upper one, as least squares need "
+                f"room, got {int((bounds.lb >= bounds.ub).sum())} of {bounds.lb.size} variables "
+                f"with equal ones; keep a parameter fixed by requires_grad=False"
+            )
+        super()._start_inside(bridge, bounds, plan)
+
+    def _make_runner(self, closure: UserClosure, bridge: Bridge) -> ClosureRunner:
+        residuals = ResidualClosure(closure, self._arguments.loss.cost)
+        recover = self._settings.recovered
+        return ResidualRunner(residuals, bridge, recover, residuals=residuals)
+
+    def _make_evaluator(self, runner: ClosureRunner) -> Evaluator[Any]:
+        assert isinstance(runner, ResidualRunner)
+        row = self._arguments.row
+        if row.curvature:
+            return self._matrix_free(runner)
+        if row.native is None:
+            guard = make_guard(self.profile, BlasThreads(self._settings.blas_threads))
+            return self._evaluator(runner, runner.bridge, ARRAYS, guard)
+        device = runner.bridge.params[0].device
+        bridge = tensor_bridge(runner.bridge)
+        guard = make_guard(self.profile)
+        return self._evaluator(runner, bridge, TensorSpace(device), guard, keeps_points=True)
+
+    def _evaluator(
+        self, runner: ResidualRunner, bridge: Bridge[Any], space: Any, guard: Any, **more: Any
+    ) -> ResidualEvaluator[Any]:
+        return ResidualEvaluator(
+            runner,
+            bridge,
+            space,
+            guard,
+            self.profile,
+            loss=self._arguments.loss,
+            jacobian=self._make_jacobian(bridge, space),
+            **more,
+        )
+
+    def _make_jacobian(self, bridge: Bridge[Any], space: Any) -> ResidualJacobian[Any]:
+        empty: Any = np.empty
+        if isinstance(space, TensorSpace):
+            empty = partial(torch.empty, dtype=torch.float64, device=space.device)
+        return ResidualJacobian(bridge, empty, self._block_bytes, self._arguments.way)
+
+    def _matrix_free(self, runner: ResidualRunner) -> Evaluator[Any]:
+        device = _device(runner.bridge)
+        bridge: Any = runner.bridge if device is None else tensor_bridge(runner.bridge)
+        space: Any = ARRAYS if device is None else TensorSpace(device)
+        products = self._make_jacobian(bridge, space)
+        curvature: GaussNewton[Any] = GaussNewton(
+            runner, bridge, products, self._arguments.loss, self.profile
+        )
+        guard = make_guard(self.profile)
+        return CurvedEvaluator(
+            runner,
+            bridge,
+            space,
+            guard,
+            self.profile,
+            gradient=True,
+            keeps_points=True,
+            curvature=curvature,
+        )
+
+    def _solve(self, run: Run) -> OptimizeResult:
+        row = self._arguments.row
+        run.objective.look_in(Region(run.bounds, keeps_bounds=run.bounds is not None))
+        if row.native is None:
+            res = call(self._arguments, run)
+        elif row.curvature:
+            return self._by_products(row.native, run)
+        else:
+            res = self._by_our_own(row.native, run)
+        by_autograd = self._arguments.by_autograd
+        return completed(res, run, self._plan, self._arguments.loss, by_autograd=by_autograd)
+
+    def _by_products(self, native: Native, run: Run) -> OptimizeResult:
+        bridge, options = run.evaluator.bridge, self._arguments.keywords
+        solver = native.make(options, bridge.numel, _device(bridge), None)
+        res = _renamed(solve(solver, run, self._plan))
+        return completed_without_matrix(res, run, self._plan)
+
+    def _by_our_own(self, native: Native, run: Run) -> OptimizeResult:
+        evaluator, bridge = run.evaluator, run.evaluator.bridge
+        assert isinstance(evaluator, ResidualEvaluator)
+        options = {**self._arguments.keywords, "loss": self._arguments.loss}
+        bounded = cast(BoundedNative, native)
+        device = bridge.params[0].device
+        solver = bounded.make_within(options, bridge.numel, device, run.bounds)
+        more = partial(answered, objective=run.objective, evaluator=evaluator)
+        res = _renamed(solve(solver, run, self._plan, more=more))
+        if res.status < _OWN_ENDINGS:
+            res.success = res.status > 0
+        return res
+
+    def _run_here(self, prepared: Prepared) -> Tensor:
+        loss = super()._run_here(prepared)
+        named_as_scipys(self.res)
+        return loss
+
+    def _residuals_and_jacobian(self, closure: UserClosure) -> tuple[Array, Array]:
+        bridge = self._current_bridge()
+        grads = [param.grad for param in bridge.params]
+        runner = self._make_runner(closure, bridge)
+        assert isinstance(runner, ResidualRunner)
+        assert runner.residuals is not None
+        try:
+            with torch.enable_grad():
+                runner.value()
+                flat = runner.residuals.flat
+                if flat is None:
+                    raise RuntimeError("the closure gave no residuals at the parameters' values")
+                jacobian: Array = self._make_jacobian(bridge, ARRAYS).matrix(flat)
+        finally:
+            for param, grad in zip(bridge.params, grads, strict=True):
+                param.grad = grad
+        return flat.detach().cpu().double().numpy(), jacobian
+
+    def _weighted_jacobian(self, closure: UserClosure) -> tuple[Array, float]:
+        residuals, jacobian = self._residuals_and_jacobian(closure)
+        loss = self._arguments.loss
+        return weighted_rows(jacobian, residuals, loss), float(loss.cost(residuals))
+
+    def _record(self) -> dict[str, Any]:
+        return super()._record() | {"arguments": self._arguments.as_saved()}
+
+    def _method_name(self) -> str:
+        return self._arguments.row.name
+
+    def __getstate__(self) -> dict[str, Any]:
+        own = {"_arguments": self._arguments, "_block_bytes": self._block_bytes}
+        return super().__getstate__() | own
+
+
+def _refuse_unfit(settings: Settings) -> None:
+    """Keywords that least squares cannot heed.
+
+    Raises:
+        ValueError: one is set.
+    """
+    if settings.distributed is not False:
+        raise ValueError(
+            "distributed: least squares run in one process, since their Jacobian would have to be "
+            "put together from all of them; minimise the sum of squares with MinimizeWrapper, "
+            "which can be distributed, or gather the residuals in the closure"
+        )
+    if settings.warm_start:
+        raise ValueError("warm_start: least squares keep no inverse Hessian; leave it out")
+    if settings.captured_graph:
+        raise ValueError(
+            "captured_graph: a captured graph has no graph of autograd's that a Jacobian could be "
+            "taken of; leave it out"
+        )
+
+
+def _device(bridge: Bridge[Any]) -> torch.device | None:
+    """The device that all parameters are on, if it is one and not the host."""
+    devices = {param.device for param in bridge.params}
+    device = devices.pop()
+    return None if devices or device.type == "cpu" else device
+
+
+def _renamed(res: OptimizeResult) -> OptimizeResult:
+    """The gradient under the name that it has here, where ``jac`` is a matrix."""
+    if "jac" in res:
+        res.grad = res.pop("jac")
+    return res
