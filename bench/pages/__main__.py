@@ -24,6 +24,8 @@ from .tables import TABLES
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "bench" / "results" / "report.json"
+# Of one process on another machine: cases that the report lacks.
+APART = RESULTS.with_name("apart.json")
 # Measured by themselves.
 ALONE = ("pinn", "iterations", "limited", "fits", "together", "choices", "first", "residuals")
 PAGES = (
@@ -57,6 +59,10 @@ def main() -> None:
     report: Report = {"cases": {}}
     if RESULTS.exists():
         report = json.loads(RESULTS.read_text(encoding="utf-8"))
+    if APART.exists():
+        apart = json.loads(APART.read_text(encoding="utf-8"))
+        where = {"environment": apart["environment"]}
+        report["cases"] = {n: case | where for n, case in apart["cases"].items()} | report["cases"]
     for name in ALONE:
         path = RESULTS.with_name(f"{name}.json")
         if path.exists():

@@ -38,7 +38,11 @@ def rows_of(report: Report, case: str) -> list[Row]:
     return from_json(report["cases"][case]["rows"])
 
 
-def source(report: Report) -> str:
+def source(report: Report, case: str | None = None) -> str:
+    """Where a report was measured, or one case of it that was measured apart."""
+    found = report["cases"].get(case, {})
+    if "environment" in found:
+        return f"{headline(found)}; one process."
     # Those that were measured: fewer than asked for, where the report was interrupted.
     processes = max(case.get("processes", 1) for case in report["cases"].values())
     return f"{headline(report)}; medians of {processes} processes, ± their noise."

@@ -235,7 +235,7 @@ def contention(report: Report) -> str:
 def by_method(report: Report) -> str:
     """Seconds of whole fits; a peer that ended elsewhere is told of, with its loss."""
     rows = rows_of(report, "methods")
-    names = [name for name in (OURS, *SCIPY_PEERS) if any(f"{name} s" in row for row in rows)]
+    names = [name for name in SCIPY_PEERS if any(f"{name} s" in row for row in rows)]
     lines = []
     for row in rows:
         cells = []
@@ -250,7 +250,7 @@ def by_method(report: Report) -> str:
         lines.append([row["method"], *cells, row[f"{OURS} evaluations"]])
     first = rows[0]
     columns = (f"{first['problem']}, n = {first['n']}", *names, "evaluations of ours")
-    return f"{markdown(columns, lines)}\n\n{source(report)}"
+    return f"{markdown(columns, lines)}\n\n{source(report, 'methods')}"
 
 
 def pools(report: Report) -> str:
@@ -261,7 +261,7 @@ def pools(report: Report) -> str:
         for row in rows_of(report, "pools")
     ]
     columns = ("method", "n", "evaluations", "left alone", "held", "left alone / held")
-    return f"{markdown(columns, rows)}\n\n{source(report)}"
+    return f"{markdown(columns, rows)}\n\n{source(report, 'pools')}"
 
 
 def products(report: Report) -> str:
@@ -273,7 +273,7 @@ def products(report: Report) -> str:
         for row in found
     ]
     columns = ("one Hessian product, in gradients", "n", *ways)
-    return f"{markdown(columns, rows)}\n\n{source(report)}"
+    return f"{markdown(columns, rows)}\n\n{source(report, 'products')}"
 
 
 def dense(report: Report) -> str:
