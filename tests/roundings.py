@@ -22,7 +22,7 @@ TESTS = """
     test_bounds test_bound_groups test_constraints test_constraint_function test_best_feasible
     test_curvature_path test_curvature_products test_curvature_arguments test_hessian
     test_global_path test_global_minima test_global_local test_global_polish test_global_bounds
-    test_limited_memory
+    test_limited_memory test_residual_path
 """
 # What a CPU without AVX-512 does instead.
 WITHOUT_AVX512 = {"avx512": "avx2", "AVX512": "AVX2", "SkylakeX": "Haswell"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
@@ -199,6 +200,14 @@ class ResidualClosure:
         if isinstance(returned, Real) and not math.isfinite(returned):
             return math.nan  # "step back", in the place of as many residuals
         flat = as_residuals(returned)
+        if self.count is None and isinstance(returned, Tensor) and not returned.ndim:
+            warnings.warn(
+                "the closure returned one number, which is squared as the only residual. If it is "
+                "a loss, return the residuals that it adds up the squares of, or use "
+                "MinimizeWrapper; if it is meant so, return it in a list.",
+                UserWarning,
+                stacklevel=2,
+            )
         if self.count is not None and flat.numel() != self.count:
             raise ValueError(
                 f"the closure must return as many residuals each time, {self.count} as at the "

@@ -85,6 +85,16 @@ def test_a_count_that_changes_is_refused(method: str) -> None:
 
 
 @each
+def test_one_number_is_asked_whether_it_is_a_loss(method: str) -> None:
+    x = parameter()
+    args = {"method": method, "max_nfev": 1}
+    if method != "lm":  # which takes no fewer residuals than variables
+        with pytest.warns(UserWarning, match="one number, which is squared"):
+            LeastSquaresWrapper([x], args).step(lambda: (x**2 - 1).square().sum())
+        LeastSquaresWrapper([x], args).step(lambda: [(x**2 - 1).square().sum()])
+
+
+@each
 def test_a_closure_that_calls_backward_is_refused(method: str) -> None:
     x = parameter()
 

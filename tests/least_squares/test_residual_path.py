@@ -65,7 +65,7 @@ def test_path(method: str, name: str) -> None:
         {"max_nfev": 3},
         {"ftol": 1e-3, "xtol": None, "gtol": 1e-15},
     ],
-    ids=str,
+    ids=lambda keywords: "a function" if callable(keywords.get("loss")) else str(keywords),
 )
 @pytest.mark.parametrize("method", ["trf", "dogbox"])
 def test_keywords_reach_scipy(method: str, keywords: dict[str, Any]) -> None:
