@@ -86,12 +86,11 @@ def test_a_count_that_changes_is_refused(method: str) -> None:
 
 @each
 def test_one_number_is_asked_whether_it_is_a_loss(method: str) -> None:
-    x = parameter()
-    args = {"method": method, "max_nfev": 1}
-    if method != "lm":  # which takes no fewer residuals than variables
-        with pytest.warns(UserWarning, match="one number, which is squared"):
-            LeastSquaresWrapper([x], args).step(lambda: (x**2 - 1).square().sum())
-        LeastSquaresWrapper([x], args).step(lambda: [(x**2 - 1).square().sum()])
+    x = nn.Parameter(torch.full((1,), 3.0, dtype=torch.float64))  # lm: no more than residuals
+    optimizer = LeastSquaresWrapper([x], {"method": method}, max_evaluations=2)
+    with pytest.warns(UserWarning, match="one number, which is squared"):
+        optimizer.step(lambda: (x**2 - 1).sum())
+    optimizer.step(lambda: [(x**2 - 1).sum()])
 
 
 @each
