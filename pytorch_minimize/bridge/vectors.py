@@ -21,6 +21,7 @@ __all__ = [
     "clip",
     "compare_and_measure",
     "distance",
+    "inwards",
     "largest",
     "python_compare_and_measure",
     "python_distance",
@@ -56,6 +57,21 @@ def clip(x: V, bounds: Any) -> V:
         found = np.clip(found, bounds.lb, bounds.ub)
     clipped: V = found
     return clipped
+
+
+def inwards(gradient: V, x: V, bounds: Bounds) -> V:
+    """The gradient, cut to where a step against it leaves the bounds, as L-BFGS-B projects it.
+
+    Not x less a point that is cut: where x is large, that rounds to zero.
+    """
+    found: Any = gradient
+    if isinstance(x, Tensor):
+        low, high = (torch.as_tensor(b, device=x.device) for b in (bounds.lb, bounds.ub))
+        found = torch.minimum(torch.maximum(found, x - high), x - low)
+    else:
+        found = np.clip(found, x - bounds.ub, x - bounds.lb)
+    projected: V = found
+    return projected
 
 
 def python_same_values(a: Array, b: Array) -> bool:

@@ -37,6 +37,7 @@ _PROBE, _LONGEST_BEND = 0.1, 0.75
 # of almost no curvature, whose steps are far too long.
 _LEAST_CURVATURE = 0.1
 _NO_STEP = 1e200  # a damping from which on no step moves anything
+_LEAST_DAMPING = 1e-300  # from zero it could not rise
 
 Asking = Generator[Any, Any, None]
 
@@ -94,6 +95,7 @@ class LevenbergMarquardt:
         self._status: int | None = None
         self._evaluations = self._factorised = 0
         self._lengths: Tensor | None = None
+        self._arrives = False  # the step brings a variable to a bound
 
     def start(self, x: Tensor) -> Asking:
         """Evaluates the start."""
@@ -136,17 +138,18 @@ class LevenbergMarquardt:
 
     def _try(self, model: Damped) -> Generator[Any, Any, bool]:
         """One trial point; whether it is the next iterate."""
-        step = self._projected(model.step(self._residuals, self._damping))
+        x, model, self._arrives = self._target(model)
+        step = x - self.x  # of the point, and not the other way round, for x + step may round
         predicted = self._predicted(step)
         if not predicted > 0.0:
             # Of bounds that cut the step, or of rounding: a shorter one goes down the gradient.
             self._reject(step, -math.inf, 0.0)
             return False
         if self._rules.geodesic:
-            step = yield from self._bent(model, step)
+            x = yield from self._bent(model, x, step)
             if self._status is not None:
                 return False
-        x = self.x + step
+            step = x - self.x
         found = yield Residuals(x)
         self._evaluations += 1
         actual = self.value - found.value if found.finite else -math.inf
@@ -169,7 +172,8 @@ class LevenbergMarquardt:
     ) -> None:
         before = self.value
         ratio = actual / predicted
-        self._damping *= max(1.0 / 3.0, 1.0 - (2.0 * min(ratio, 2.0) - 1.0) ** 3)
+        falls = max(1.0 / 3.0, 1.0 - (2.0 * min(ratio, 2.0) - 1.0) ** 3)
+        self._damping = max(falls * self._damping, _LEAST_DAMPING)
         self._growth = 2.0
         self.nit += 1
         self._settle(linearised, value)
@@ -182,7 +186,7 @@ class LevenbergMarquardt:
         self._growth *= 2.0
         if actual > -math.inf:
             self._test_step(step, actual, predicted, self.value)
-        if self._status is None and self._damping > _NO_STEP:
+        if self._status is None and not self._damping <= _NO_STEP:
             self._status = 3
         self._test_count()
 
@@ -217,11 +221,30 @@ class LevenbergMarquardt:
         self._lengths = lengths
         return torch.where(lengths == 0.0, torch.ones_like(lengths), lengths)
 
-    def _projected(self, step: Tensor) -> Tensor:
+    def _target(self, model: Damped) -> tuple[Tensor, Damped, bool]:
+        """The point that the step leads to, inside the bounds.
+
+        Returns:
+            It, what solved for it, and whether it brings a variable to a bound.
+
+        A variable that the step would lead out stops at its bound, and the step of the others is
+        solved for anew, given that. If it were only cut, theirs would not fit any more, lead
+        upwards, and raise the damping until no step moves anything, as if the run had converged.
+        """
+        step = model.step(self._residuals, self._damping)
+        x = self._inside(self.x + step)
         if self._bounds is None:
-            return step
-        lower, upper = self._bounds
-        return torch.minimum(torch.maximum(self.x + step, lower), upper) - self.x
+            return x, model, False
+        stopped = torch.zeros_like(x, dtype=torch.bool) if self._held is None else self._held
+        while bool((out := (x != self.x + step) & ~stopped).any().item()):
+            stopped = stopped | out
+            moved = torch.where(stopped, x - self.x, 0.0)
+            model = Damped(self._jacobian, self._scales(), stopped)
+            step = model.step(self._residuals + self._jacobian @ moved, self._damping)
+            self._factorised += model.factorised
+            x = torch.where(stopped, x, self._inside(self.x + step))
+        arrives = bool((stopped & (x != self.x)).any().item())
+        return x, model, arrives
 
     def _predicted(self, step: Tensor) -> float:
         """By how much the model's cost is lower there."""
@@ -229,13 +252,13 @@ class LevenbergMarquardt:
         lower = -(torch.dot(self._slope, step) + 0.5 * torch.dot(change, change))
         return float(lower.item())
 
-    def _bent(self, model: Damped, step: Tensor) -> Generator[Any, Any, Tensor]:
-        """The step with half of the second derivative of the geodesic along it."""
+    def _bent(self, model: Damped, x: Tensor, step: Tensor) -> Generator[Any, Any, Tensor]:
+        """x, which the step leads to, moved by half of the geodesic's second derivative."""
         found = yield Residuals(self._inside(self.x + _PROBE * step))
         self._evaluations += 1
         self._test_count()
         if self._status is not None or not found.finite or found.residuals is None:
-            return step
+            return x
         change = (found.residuals - self._unweighted) / _PROBE
         if self._row_scale is not None:
             change = change * self._row_scale
@@ -244,8 +267,9 @@ class LevenbergMarquardt:
         lengths = self._scales()
         ratio = torch.linalg.vector_norm(lengths * bend) / torch.linalg.vector_norm(lengths * step)
         if not ratio.item() <= _LONGEST_BEND:
-            return step
-        return self._projected(step + 0.5 * bend)
+            return x
+        # Those that do not bend stay to the bit: a rounding would take them off their bound.
+        return torch.where(bend == 0.0, x, self._inside(self.x + step + 0.5 * bend))
 
     def _inside(self, x: Tensor) -> Tensor:
         if self._bounds is None:
@@ -255,14 +279,19 @@ class LevenbergMarquardt:
     def _test_gradient(self) -> None:
         gtol = self._rules.gtol
         slope = self._slope
-        if self._bounds is not None:
-            slope = self._inside(self.x - slope) - self.x
+        if self._bounds is not None:  # not of x - slope, where x may be too large to show it
+            lower, upper = self._bounds
+            slope = torch.maximum(torch.minimum(slope, self.x - lower), self.x - upper)
         if gtol is not None and float(slope.abs().amax().item()) < gtol:
             self._status = 1
 
     def _test_step(self, step: Tensor, actual: float, predicted: float, value: float) -> None:
-        """As MINPACK's tests; steps that rounding decides on end the run as well."""
-        if self._status is not None:
+        """As MINPACK's tests; steps that rounding decides on end the run as well.
+
+        A step that brings a variable to its bound may be as short as the way there, and says
+        nothing of the others.
+        """
+        if self._status is not None or self._arrives:
             return
         rules = self._rules
         ftol, xtol = (_EPS if tol is None else max(tol, _EPS) for tol in (rules.ftol, rules.xtol))

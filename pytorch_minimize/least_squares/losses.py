@@ -146,8 +146,9 @@ class RobustLoss:
         found = self._users(z)
         if not isinstance(z, Tensor):
             return found[0]
-        value, slope = (torch.as_tensor(part).to(z) for part in found[:2])
-        return value + slope * (z - z.detach())
+        value, slope, bend = (torch.as_tensor(part).to(z) for part in found)
+        step = z - z.detach()  # zero, with the derivatives of z
+        return value + slope * step + 0.5 * bend.nan_to_num(0.0, 0.0, 0.0) * step * step
 
     def _slopes(self, z: Any) -> tuple[Any, Any]:
         """rho'(z) and rho''(z)."""

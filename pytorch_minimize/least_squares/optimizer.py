@@ -236,9 +236,12 @@ class LeastSquaresOptimizer(FullBatchOptimizer):
         return res
 
     def _run_here(self, prepared: Prepared) -> Tensor:
-        loss = super()._run_here(prepared)
-        named_as_scipys(self.res)
-        return loss
+        before = self.res
+        try:
+            return super()._run_here(prepared)
+        finally:
+            if self.res is not None and self.res is not before:
+                named_as_scipys(self.res)
 
     def _residuals_and_jacobian(self, closure: UserClosure) -> tuple[Array, Array]:
         bridge = self._current_bridge()

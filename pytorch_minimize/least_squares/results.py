@@ -69,16 +69,19 @@ def completed_without_matrix(res: OptimizeResult, run: Run, plan: Plan) -> Optim
     assert isinstance(curvature, GaussNewton)
     res.residuals = evaluator.guard.run("curvature", None, curvature.residuals)
     res.jac = None
+    if evaluator.here is not None:
+        res.grad = evaluator.here.gradient
+    elif res.residuals is not None and math.isfinite(res.fun):
+        res.grad = evaluator.bridge.flatten_grads()  # which came with the residuals
     res.optimality = _optimality(run, res)
     res.active_mask = _active(None, res.x)
     return res
 
 
 def named_as_scipys(res: OptimizeResult) -> None:
-    """Let ``fun`` be the residuals and ``cost`` the loss, which was ``fun`` until here."""
+    """Let ``fun`` be the residuals, None if unknown, and ``cost`` the loss, ``fun`` until here."""
     res.cost = res.fun
-    if "residuals" in res:
-        res.fun = res.pop("residuals")
+    res.fun = res.pop("residuals", None)
 
 
 def weighted_rows(jacobian: Any, residuals: Any, loss: RobustLoss) -> Any:

@@ -11,7 +11,7 @@ from scipy.optimize import OptimizeResult
 from ..bridge.layout import coarsest_eps
 from ..run.endings import ended
 from ..run.optimizer import Run
-from ..scipy_minimize.function import Stopped
+from ..scipy_minimize.function import Stopped, one_at_a_time
 from .arguments import SCIPYS, LeastSquaresArguments
 from .evaluator import ResidualEvaluator
 from .function import ResidualFunction
@@ -37,8 +37,10 @@ def call(arguments: LeastSquaresArguments, run: Run) -> OptimizeResult:
         users=arguments.users,
     )
     keywords = _keywords(arguments, run, function)
+    by_workers = callable(keywords.get("workers"))
+    fun = one_at_a_time(function.fun) if by_workers else function.fun
     try:
-        res = scipy.optimize.least_squares(function.fun, run.x0.copy(), **keywords)
+        res = scipy.optimize.least_squares(fun, run.x0.copy(), **keywords)
     except Stopped as stop:
         fields = ("grad", "njev")
         return ended(stop.ending, run.objective, fields, x=stop.x, nit=run.watch.nit)

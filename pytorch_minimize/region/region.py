@@ -8,7 +8,7 @@ from typing import Any
 
 from scipy.optimize import Bounds
 
-from ..bridge.vectors import clip
+from ..bridge.vectors import clip, inwards
 from ..typing import Array
 from .box import completer, is_fixed
 
@@ -70,7 +70,7 @@ class Region:
 
     def inwards(self, gradient: Array, x: Array) -> Array:
         """The gradient at x without what only the bounds keep from leading on."""
-        return gradient if self.bounds is None else x - clip(x - gradient, self.bounds)
+        return gradient if self.bounds is None else inwards(gradient, x, self.bounds)
 
     def completer(self) -> Callable[[Array], Array] | None:
         """What puts back variables that equal bounds fix, where scipy leaves them out."""

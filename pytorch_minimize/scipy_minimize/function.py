@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable, Collection
 from typing import Any
 
@@ -20,7 +21,7 @@ from ..run.endings import Ending
 from ..run.watch import Watch
 from ..typing import Array
 
-__all__ = ["ScipyFunction", "Stopped"]
+__all__ = ["ScipyFunction", "Stopped", "one_at_a_time"]
 
 
 # Told to a solver whose every evaluation so far was not finite: larger than any loss to come.
@@ -44,6 +45,17 @@ class Stopped(Exception):
     def __init__(self, ending: Ending, x: Array | None = None) -> None:
         super().__init__(ending.message)
         self.ending, self.x = ending, x
+
+
+def one_at_a_time(fun: Callable[..., Any]) -> Callable[..., Any]:
+    """``fun`` for workers that call it side by side: there is one model to evaluate it on."""
+    lock = threading.Lock()
+
+    def call(*args: Any, **keywords: Any) -> Any:
+        with lock:
+            return fun(*args, **keywords)
+
+    return call
 
 
 class ScipyFunction:

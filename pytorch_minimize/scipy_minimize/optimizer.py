@@ -27,7 +27,7 @@ from ..solvers.methods import ROWS
 from ..typing import Array
 from .arguments import Arguments
 from .blas_threads import BlasThreads
-from .function import ScipyFunction
+from .function import ScipyFunction, one_at_a_time
 from .keywords import ARGUMENTS
 from .methods import METHODS
 from .minimize import all_fixed, callback_of, prepare, until_stopped
@@ -131,10 +131,13 @@ class MinimizeOptimizer(ScipyOptimizer):
         # A method of the user's own may write into the start, which no scipy method does.
         start = run.x0.copy() if habits.as_given else run.x0
 
+        by_workers = callable(keywords.get("options", {}).get("workers"))
+        fun = one_at_a_time(function.fun) if by_workers else function.fun
+
         def minimize() -> OptimizeResult:
             if call.region.is_fixed and not habits.as_given:
                 return all_fixed(function, run.x0, habits.result)
-            return scipy.optimize.minimize(function.fun, start, **keywords)
+            return scipy.optimize.minimize(fun, start, **keywords)
 
         return until_stopped(function, run.watch, habits.result, minimize)
 
