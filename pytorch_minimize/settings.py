@@ -182,7 +182,9 @@ class Settings:
         metadata=_keyword(
             _BOOL,
             """start BFGS, torch-BFGS, SSBFGS or SSBroyden from the inverse Hessian of the last
-            step, or of a state that was loaded; ``state_dict()`` then holds it, n x n numbers.""",
+            step that ended with one, or of a state that was loaded; ``state_dict()`` then holds it,
+            n x n numbers. At a limit (``timeout``, ``max_evaluations``, ``rtol``) scipy's BFGS ends
+            with none, the others do.""",
         ),
     )
     captured_graph: bool = field(

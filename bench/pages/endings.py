@@ -47,8 +47,11 @@ _OUR_LIMITED = ("torch-L-BFGS", "SS-L-BFGS")
 QUASI_NEWTON = ("CG", "BFGS", "torch-BFGS", "SSBFGS", "SSBroyden", "torch-CG")
 LIMITED = ("L-BFGS-B", *_OUR_LIMITED)
 NEWTON_CG = ("Newton-CG", "torch-Newton-CG")
-TRUST_REGION = ("trust-ncg", "trust-krylov", "trust-exact", "dogleg", "torch-trust-ncg")
+_OUR_TRUST_REGION = ("torch-trust-ncg", "torch-gauss-newton-cg")
+_SCIPYS_TRUST_REGION = ("trust-ncg", "trust-krylov", "trust-exact", "dogleg")
+TRUST_REGION = (*_SCIPYS_TRUST_REGION, *_OUR_TRUST_REGION)
 OF_VALUES = ("Nelder-Mead", "Powell")
+OF_MATRICES = ("trf", "dogbox", "lm", "torch-lm")
 
 STOPS: Mapping[str, tuple[tuple[str, ...], Sequence[Stop]]] = {
     "stops_quasi_newton": (
@@ -95,17 +98,22 @@ STOPS: Mapping[str, tuple[tuple[str, ...], Sequence[Stop]]] = {
         NEWTON_CG,
         (
             Stop(0, True, "Optimization terminated successfully.", "the step is within `xtol`"),
-            Stop(1, False, "Maximum number of iterations has been exceeded.", _AT_ITS_LIMIT),
+            Stop(
+                1,
+                False,
+                "Warning: Maximum number of iterations has been exceeded.",
+                _AT_ITS_LIMIT,
+            ),
             Stop(
                 2,
                 False,
-                "Desired error not necessarily achieved due to precision loss.",
+                "Warning: Desired error not necessarily achieved due to precision loss.",
                 _PRECISION,
             ),
             Stop(
                 3,
                 False,
-                "CG iterations didn't converge. The Hessian is not positive definite.",
+                "Warning: CG iterations didn't converge. The Hessian is not positive definite.",
                 "take `trust-ncg` or `torch-trust-ncg`, which go along such directions",
             ),
         ),
@@ -126,9 +134,9 @@ STOPS: Mapping[str, tuple[tuple[str, ...], Sequence[Stop]]] = {
                 False,
                 "A linalg error occurred, such as a non-psd Hessian.",
                 "a Hessian with NaN; scipy's own",
-                only=("trust-ncg", "trust-krylov", "trust-exact", "dogleg"),
+                only=_SCIPYS_TRUST_REGION,
             ),
-            Stop(3, False, "NaN result encountered.", _NAN, only=("torch-trust-ncg",)),
+            Stop(3, False, "NaN result encountered.", _NAN, only=_OUR_TRUST_REGION),
         ),
     ),
     "stops_of_values": (
@@ -220,6 +228,50 @@ STOPS: Mapping[str, tuple[tuple[str, ...], Sequence[Stop]]] = {
                 False,
                 "The maximum number of iterations has been exceeded",
                 "raise `maxiter`, 1000 n by default",
+            ),
+        ),
+    ),
+    "stops_least_squares": (
+        OF_MATRICES,
+        (
+            Stop(
+                -3,
+                False,
+                "The residuals or the Jacobian at the start are not finite.",
+                "the others end with 105 there. Another start: a square root, for example, has no "
+                "derivative at 0",
+                only=("torch-lm",),
+            ),
+            Stop(
+                0,
+                False,
+                "The maximum number of function evaluations is exceeded.",
+                "a limit: raise `max_nfev`, 100 n by default, or go on by another `step`",
+            ),
+            Stop(
+                1,
+                True,
+                "`gtol` termination condition is satisfied.",
+                "the gradient is within `gtol`; of lm, the cosines between residuals and "
+                "columns of J",
+            ),
+            Stop(
+                2,
+                True,
+                "`ftol` termination condition is satisfied.",
+                "the cost falls no more, by `ftol`. Too early for you: a smaller one",
+            ),
+            Stop(
+                3,
+                True,
+                "`xtol` termination condition is satisfied.",
+                "the steps are within `xtol`: converged, or the derivatives are wrong",
+            ),
+            Stop(
+                4,
+                True,
+                "Both `ftol` and `xtol` termination conditions are satisfied.",
+                "converged, as both say it",
             ),
         ),
     ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from pytorch_minimize.least_squares.methods import METHODS as OF_RESIDUALS
 from pytorch_minimize.row import Row as Solver
 from pytorch_minimize.scipy_minimize.methods import METHODS
 from pytorch_minimize.signatures import keyword_list
@@ -34,6 +35,17 @@ def methods(report: Report) -> str:
 
     columns = ("method", "gradient", "curvature", "bounds", "constraints")
     return markdown(columns, [row(method) for method in (METHODS | ROWS).values()])
+
+
+def methods_of_residuals(report: Report) -> str:
+    """What `least_squares_kwargs` may have, but for what each method takes."""
+    every = {name: row.options or frozenset() for name, row in OF_RESIDUALS.items()}
+    common = frozenset.intersection(*every.values()) - {"loss", "f_scale", "gtol"}
+    lines = [
+        (f"`{name}`", ", ".join(f"`{option}`" for option in sorted(options - common)))
+        for name, options in every.items()
+    ]
+    return markdown(("method", "keywords"), lines)
 
 
 def own_options(report: Report) -> str:
@@ -321,6 +333,7 @@ _FITS = {f"fit-{problem}" for problem in FITS}
 
 TABLES: Mapping[str, tuple[set[str], Callable[[Report], str]]] = {
     "methods": (set(), methods),
+    "methods_of_residuals": (set(), methods_of_residuals),
     "own_options": (set(), own_options),
     "keywords": (set(), keywords),
     "bridge": ({"bridge"}, bridge),

@@ -224,6 +224,12 @@ _CLASSES = {
         "dual_annealing": "DualAnnealingWrapper",
         "direct": "DirectWrapper",
         "brute": "BruteWrapper",
+        "least_squares": "LeastSquaresWrapper",
+        "trf": "LeastSquaresWrapper",
+        "dogbox": "LeastSquaresWrapper",
+        "lm": "LeastSquaresWrapper",
+        "torch-lm": "LeastSquaresWrapper",
+        "torch-gauss-newton-cg": "LeastSquaresWrapper",
     }.items()
 }
 

@@ -9,18 +9,22 @@ from typing import Any
 
 import pytest
 import torch
+from scipy.optimize._lsq.least_squares import TERMINATION_MESSAGES as OF_SQUARES
 from scipy.optimize._tnc import RCSTRINGS
 from scipy.optimize._trustregion_constr.minimize_trustregion_constr import TERMINATION_MESSAGES
 from torch import Tensor
 
 from bench.pages.endings import STOPS, Stop, of_family, ours
-from pytorch_minimize import MinimizeWrapper, optim
+from pytorch_minimize import LeastSquaresWrapper, MinimizeWrapper, optim
+from pytorch_minimize.least_squares.levenberg_marquardt import MESSAGES
+from pytorch_minimize.least_squares.methods import METHODS as OF_RESIDUALS
 from pytorch_minimize.run.endings import Ending
 from pytorch_minimize.scipy_minimize.methods import METHODS
 from pytorch_minimize.solvers.methods import ROWS
 
 PAGE = Path(__file__).parents[2] / "docs" / "guide" / "why-it-stopped.md"
 FAMILIES = {method: stops for methods, stops in STOPS.values() for method in methods}
+OF_LOSSES = [method for method in FAMILIES if method not in OF_RESIDUALS]
 # Its statuses are others in scipy 1.15 and since; the page says what to go by.
 IN_WORDS = {"COBYLA"}
 
@@ -49,6 +53,24 @@ def ended(
     return optimizer.res
 
 
+def fitted(
+    method: str,
+    residuals: Callable[[Tensor], Tensor] | None = None,
+    start: tuple[float, float] = (-1.2, 1.0),
+    **arguments: Any,
+) -> Any:
+    """By least squares; of the residuals whose squares ``shallow`` adds up, and one that stays."""
+    x = torch.nn.Parameter(torch.tensor(start, dtype=torch.float64))
+    optimizer = LeastSquaresWrapper([x], {"method": method, **arguments})
+    of = residuals or (
+        lambda x: torch.stack([10.0 * (x[1] - x[0] ** 2), 1.0 - x[0], 1.0 + 0 * x[0]])
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        optimizer.step(lambda: of(x))
+    return optimizer.res
+
+
 def stop_of(method: str, res: Any) -> Stop:
     """The row that says so."""
     found = [
@@ -63,16 +85,16 @@ def stop_of(method: str, res: Any) -> Stop:
 
 
 def test_each_method_has_its_table() -> None:
-    known = {row.name for row in (METHODS | ROWS).values()}
+    known = {row.name for row in (METHODS | ROWS | OF_RESIDUALS).values()}
     assert FAMILIES.keys() | IN_WORDS == known
 
 
-@pytest.mark.parametrize("method", FAMILIES)
+@pytest.mark.parametrize("method", OF_LOSSES)
 def test_success(method: str) -> None:
     assert stop_of(method, ended(method)).success
 
 
-@pytest.mark.parametrize("method", FAMILIES)
+@pytest.mark.parametrize("method", OF_LOSSES)
 def test_a_limit_of_the_method(method: str) -> None:
     limit = {"maxfun": 3} if method == "TNC" else {"maxiter": 2}
     assert not stop_of(method, ended(method, shallow, options=limit)).success
@@ -100,6 +122,41 @@ def test_float32_ends_by_precision_loss(method: str) -> None:
     assert stop_of(method, res).status == 2
 
 
+@pytest.mark.parametrize("method", ["trf", "dogbox", "lm", "torch-lm"])
+def test_least_squares(method: str) -> None:
+    tiny = 1e-15
+    for status, options in (
+        (0, {"max_nfev": 3}),
+        (1, {"ftol": tiny, "xtol": tiny}),
+        (2, {"ftol": 0.3, "gtol": tiny, "xtol": tiny}),
+        (3, {"ftol": tiny, "gtol": tiny, "xtol": 0.3}),
+    ):
+        assert stop_of(method, fitted(method, **options)).status == status
+
+
+@pytest.mark.parametrize("method", ["lm", "torch-lm"])
+def test_least_squares_by_both_tests(method: str) -> None:
+    def far(x: Tensor) -> Tensor:
+        return torch.cat([x - 1.0, 10.0 + 0.0 * x[:1]])
+
+    res = fitted(method, far, (1.00001, 1.0), ftol=1e-2, xtol=1e-2, gtol=1e-15)
+    assert stop_of(method, res).status == 4
+
+
+def test_a_jacobian_that_is_not_finite_at_the_start() -> None:
+    def root(x: Tensor) -> Tensor:
+        return torch.stack([x[0].sqrt() + 1.0, x[1] - 3.0, x[0] * x[1]])
+
+    assert stop_of("torch-lm", fitted("torch-lm", root, (0.0, 1.0))).status == -3
+    assert fitted("trf", root, (0.0, 1.0)).status == Ending.NONFINITE.status
+
+
+def test_gauss_newton_has_the_statuses_of_a_trust_region() -> None:
+    method = "torch-gauss-newton-cg"
+    assert stop_of(method, fitted(method)).status == 0
+    assert stop_of(method, fitted(method, maxiter=2)).status == 1
+
+
 def test_constraints_that_no_point_satisfies() -> None:
     apart = [{"type": "ineq", "fun": lambda x, sign=sign: sign * x[0] - 3.0} for sign in (1, -1)]
     equal = [{"type": "eq", "fun": lambda x, at=at: x[0] - at} for at in (2.0, 3.0)]
@@ -112,6 +169,12 @@ def test_what_runs_end_by_rarely_is_said_as_scipy_says_it() -> None:
         assert RCSTRINGS[stop.status].startswith(stop.message)
     for stop in FAMILIES["trust-constr"]:
         assert TERMINATION_MESSAGES[stop.status] == stop.message
+
+
+def test_least_squares_say_it_as_scipy_says_it() -> None:
+    for stop in FAMILIES["trf"]:
+        assert MESSAGES[stop.status] == stop.message
+        assert stop.only or OF_SQUARES[stop.status] == stop.message
 
 
 def test_cobyla_by_its_words() -> None:

@@ -79,6 +79,8 @@ ARGUMENTS: list[tuple[Any, dict[str, Any], str]] = [
     ("BFGS", {"options": [("gtol", 1)]}, "options: expected a dict, got list"),
     ("LBFGS", {}, "did you mean L-BFGS-B"),
     ("differential_evolution", {}, "DifferentialEvolutionWrapper runs it"),
+    ("torch-lm", {}, "got 'torch-lm'; LeastSquaresWrapper runs it"),
+    ("least_squares", {}, "LeastSquaresWrapper runs it"),
     (torch.optim.LBFGS, {}, "the class LBFGS; did you mean L-BFGS-B"),
     ("L-BFGS-B", {"bounds": "0,1"}, "bounds: expected Bounds or .*got '0,1'"),
     ("L-BFGS-B", {"bounds": ["01", "01"]}, "bounds: expected Bounds or"),
