@@ -159,7 +159,7 @@ $(SCIPYS:%=.venv-scipy-%/set-up): .venv-scipy-%/set-up: $(VENV)/set-up
 SPHINX := $(BIN)/python -m sphinx -q -W --keep-going -n
 
 docs: $(VENV)/built
-	$(SPHINX) -b html docs build/docs
+	OMP_NUM_THREADS=1 $(SPHINX) -b html docs build/docs
 
 docs-check: $(VENV)/built
 	rm -rf docs/made
