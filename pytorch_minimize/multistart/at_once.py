@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import scipy
 import torch
 from scipy.optimize import OptimizeResult
 
@@ -29,11 +30,12 @@ __all__ = ["AllAtOnce", "check_vectorized"]
 
 
 def check_vectorized(vectorized: object, arguments: Arguments) -> None:
-    """Refuse what has no gradients of many points.
+    """Refuse what has no gradients of many points, or cannot wait for them.
 
     Raises:
         TypeError: ``vectorized`` is no callable.
-        ValueError: the method asks for Hessians, or there are constraints of the model.
+        ValueError: the method asks for Hessians, no two runs of it can take turns, or there are
+            constraints of the model.
     """
     if not callable(vectorized):
         raise TypeError(
@@ -45,6 +47,12 @@ def check_vectorized(vectorized: object, arguments: Arguments) -> None:
         raise ValueError(
             f"vectorized: {arguments.name} asks for Hessians, which are computed at one point at a "
             f"time; choose a method of gradients, such as L-BFGS-B, or leave vectorized out"
+        )
+    if not arguments.row.habits.takes_turns:
+        raise ValueError(
+            f"vectorized: {arguments.name} of scipy {scipy.__version__} holds a lock from a run's "
+            f"start to its end, so that no two runs can take turns; leave vectorized out, and they "
+            f"come one after another"
         )
     if any(isinstance(c, ClosureConstraint) for c in arguments.keywords["constraints"]):
         raise ValueError(

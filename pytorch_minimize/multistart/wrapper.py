@@ -143,7 +143,7 @@ class MultiStartWrapper(MinimizeOptimizer):
             TypeError: ``vectorized`` is no callable.
             ValueError: points that cannot be starts; ``vectorized`` and ``closure`` disagree at
                 the first start; with ``vectorized``, a method that asks for Hessians of autograd,
-                or constraints of the model.
+                COBYQA, COBYLA before scipy 1.16, or constraints of the model.
             Anything that closure, callback or ``vectorized`` raise: all runs have ended then, and
             the parameters hold the best point seen in any.
         """
