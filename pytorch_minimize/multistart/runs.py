@@ -79,7 +79,8 @@ class OneRun:
         """What is left of the run, among those of the others."""
         run = self.run
         res = finish(run.objective, res, run.x0, self.plan)
-        violation = run.objective.violation_at(run.evaluator.space.as_vector(res.x))
+        # The point may be none that we remember: COBYLA and COBYQA choose among many at the end.
+        violation = run.objective.measure_violation(run.evaluator.space.as_vector(res.x))
         res.run, res.history = self._number, self._history
         self._runs.keep(res, violation)
 
