@@ -139,13 +139,14 @@ class AllAtOnce:
             return self._by_stages(number, evaluator, native)
         walk: ThreadedWalk[None] = ThreadedWalk(lambda _: one.through(self._solve), f"run {number}")
         evaluator.ask = walk.ask
-        one = OneRun(self._runs, number, evaluator, walk.call)
+        lend = self._runs.lend
+        one = OneRun(self._runs, number, evaluator, lambda x, use: walk.call(lambda: lend(x, use)))
         self._members.append(one)
         return walk
 
     def _by_stages(self, number: int, evaluator: RowEvaluator, native: Native) -> RunWalk:
         evaluator.ask = lambda x: self._batch(x[None])[0]  # an end of which nothing is known
-        one = OneRun(self._runs, number, evaluator, lambda code: code())
+        one = OneRun(self._runs, number, evaluator, self._runs.lend)
         self._members.append(one)
         solver = self._solver(native, evaluator.bridge.numel, one.run)
         return GeneratedWalk(walk_by_stages(solver, one.run, one.plan, one.finished))

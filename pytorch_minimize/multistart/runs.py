@@ -24,8 +24,8 @@ from .ledger import Race, RunObjective, RunWatch
 
 __all__ = ["OneRun", "Runs"]
 
-Call = Callable[[Callable[[], Any]], Any]
-"""Runs code of the user's in the thread that called ``step``."""
+Lend = Callable[[Any, Callable[[], Any]], Any]
+"""Runs code of the user's in the thread that called ``step``, where the model holds x."""
 
 
 class OneRun:
@@ -35,19 +35,19 @@ class OneRun:
         runs: of the step.
         number: of the start.
         evaluator: of this run, at its start.
-        call: how the user's callback is called.
+        lend: how the user's callback is called.
 
     Attributes:
         run: what a solver is given.
         plan: of the solver, whose callback is told which run it is.
     """
 
-    def __init__(self, runs: Runs, number: int, evaluator: Evaluator[Any], call: Call) -> None:
+    def __init__(self, runs: Runs, number: int, evaluator: Evaluator[Any], lend: Lend) -> None:
         whole = runs.whole
         self._runs, self._number = runs, number
         self._history = History()
         self._history.begin_segment()
-        self.plan = replace(runs.plan, prints_report=False, callback=self._callback(call))
+        self.plan = replace(runs.plan, prints_report=False, callback=self._callback(lend))
         objective: Objective[Any] = RunObjective(evaluator, whole.objective)
         watch = RunWatch(
             objective,
@@ -92,8 +92,8 @@ class OneRun:
         self._history.end_segment(self.run.evaluator.evaluations, 0.0)
         self._runs.take(self._history)
 
-    def _callback(self, call: Call) -> Callable[..., Any] | None:
-        """The user's, for which the model holds the iterate and which is told the run."""
+    def _callback(self, lend: Lend) -> Callable[..., Any] | None:
+        """The user's, which is told the run."""
         user = self._runs.plan.callback
         if user is None:
             return None
@@ -104,7 +104,7 @@ class OneRun:
             if result is not None:
                 result["run"] = self._number
             x = args[0] if result is None else result["x"]
-            return call(lambda: self._runs.lend(x, self._number, lambda: user(*args, **keywords)))
+            return lend(x, lambda: self._runs.tell(self._number, lambda: user(*args, **keywords)))
 
         return told
 
@@ -169,12 +169,16 @@ class Runs:
         self._taken += 1
         self._history.take(history.segment())
 
-    def lend(self, x: Any, number: int, use: Callable[[], Any]) -> Any:
-        """What ``use`` returns where the model holds x, an iterate of a run."""
+    def lend(self, x: Any, use: Callable[[], Any]) -> Any:
+        """What ``use`` returns where the model holds x, an iterate of a run that has no model."""
         evaluator = self.whole.evaluator
+        return evaluator.lend(evaluator.space.as_vector(x), use)
+
+    def tell(self, number: int, use: Callable[[], Any]) -> Any:
+        """What the user's ``use`` returns, which may ask for the number of its run meanwhile."""
         self._current(number)
         try:
-            return evaluator.lend(evaluator.space.as_vector(x), use)
+            return use()
         finally:
             self._current(None)
 

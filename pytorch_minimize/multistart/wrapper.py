@@ -231,7 +231,8 @@ class MultiStartWrapper(MinimizeOptimizer):
             whole.load_point(whole.space.as_vector(runs.starts[number]))
             with self._own_profile():
                 evaluator = super()._make_evaluator(self._runner)
-                one = OneRun(runs, number, evaluator, lambda code: code())
+                # The run's own evaluator lends the model already, with what is known there.
+                one = OneRun(runs, number, evaluator, lambda x, use: use())
                 try:
                     one.through(self._solve_alone)
                 finally:

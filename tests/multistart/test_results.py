@@ -137,6 +137,19 @@ def test_a_callback_of_the_older_form_asks_the_optimizer() -> None:
     assert seen == set(range(len(STARTS)))
 
 
+@pytest.mark.parametrize("method", ["L-BFGS-B", "trust-ncg", "torch-trust-ncg"])
+def test_a_callback_costs_no_evaluation(method: str) -> None:
+    """Curvature at the iterate comes of the graph that its gradient left."""
+    silent, asked = Many(n=2), Many(n=2)
+    silent.optimizer(method, starts=STARTS[:2, :2]).step(silent.closure)
+    optimizer = asked.optimizer(
+        method, arguments={"callback": lambda xk: None}, starts=STARTS[:2, :2]
+    )
+    optimizer.step(asked.closure)
+    assert asked.closures == silent.closures
+    assert np.array_equal(asked.x, silent.x)
+
+
 def test_vectorize_of_a_module() -> None:
     torch.manual_seed(0)
     model = torch.nn.Sequential(
