@@ -49,7 +49,7 @@ class OneRun:
         self._history.begin_segment()
         self.plan = replace(runs.plan, prints_report=False, callback=self._callback(lend))
         objective: Objective[Any] = RunObjective(evaluator, whole.objective)
-        watch = RunWatch(
+        self._watch = RunWatch(
             objective,
             evaluator.x,
             self.plan,
@@ -58,7 +58,7 @@ class OneRun:
             whole.watch,
             runs.race,
         )
-        self.run = Run(evaluator, objective, watch, whole.bounds, evaluator.x)
+        self.run = Run(evaluator, objective, self._watch, whole.bounds, evaluator.x)
 
     def through(self, solve: Callable[[Run], OptimizeResult]) -> None:
         """From the solver to the result; scipy may hide what was raised inside of it."""
@@ -82,6 +82,7 @@ class OneRun:
         # The point may be none that we remember: COBYLA and COBYQA choose among many at the end.
         violation = run.objective.measure_violation(run.evaluator.space.as_vector(res.x))
         res.run, res.history = self._number, self._history
+        self._history.note_ending(f"{self.plan.name}: run {self._number}: {res.get('message')}")
         self._runs.keep(res, violation)
 
     def close(self) -> None:
@@ -90,7 +91,7 @@ class OneRun:
         self.run.watch.close()
         self.run.objective.look_in(Region())  # whose constraints hold the objective
         self._history.end_segment(self.run.evaluator.evaluations, 0.0)
-        self._runs.take(self._history)
+        self._runs.take(self._history, self._watch.spent_in_step)
 
     def _callback(self, lend: Lend) -> Callable[..., Any] | None:
         """The user's, which is told the run."""
@@ -162,12 +163,26 @@ class Runs:
             self._bar.set_postfix_str(f"loss {self.whole.objective.best_value:.6g}", refresh=False)
             self._bar.update()
 
-    def take(self, history: History) -> None:
-        """The iterations of a run that is over, as one segment of the step's history."""
+    def take(self, history: History, spent: Iterable[tuple[int, float]]) -> None:
+        """The iterations of a run that is over, as one segment of the step's history.
+
+        Args:
+            history: of the run.
+            spent: at each of its iterations, evaluations and seconds of the step so far.
+        """
         if self._taken:
             self._history.begin_segment()
         self._taken += 1
-        self._history.take(history.segment())
+        for row, (evaluations, seconds) in zip(history.segment(), spent, strict=True):
+            loss, grad_norm, step_length = row[:3]
+            self._history.append(
+                loss=loss,
+                grad_norm=grad_norm,
+                step_length=step_length,
+                evaluations=evaluations,
+                seconds=seconds,
+            )
+        self._history.note_ending(history.endings[-1])
 
     def lend(self, x: Any, use: Callable[[], Any]) -> Any:
         """What ``use`` returns where the model holds x, an iterate of a run that has no model."""

@@ -71,7 +71,9 @@ class MultiStartWrapper(MinimizeOptimizer):
         starts: of the last step, shape (S, n), as the parameters' dtype holds them.
         res: the best run's result, with ``runs`` (how many ended), ``rounds`` (batched
             evaluations) and ``evaluations`` (of the loss, in all runs) besides.
-        history: the iterations of all runs, run after run; ``segments`` has the first of each.
+        history: the iterations of all runs, run after run; ``segments`` has the first of each,
+            ``endings`` why it ended. Evaluations and seconds are those of the step when the run
+            came there: with ``vectorized`` they begin anew in each run, since all advance together.
 
     Raises:
         ValueError, TypeError: arguments that are not understood, with those that are.
@@ -95,6 +97,7 @@ class MultiStartWrapper(MinimizeOptimizer):
 
     _vectorized: VectorizedLoss | None = None
     _runner: ClosureRunner | None = None  # of the step that runs
+    _first_segment = 0  # of the step's history
     current_run: int | None = None
 
     def __init__(
@@ -149,7 +152,7 @@ class MultiStartWrapper(MinimizeOptimizer):
         """
         if vectorized is not None:
             check_vectorized(vectorized, self._arguments)
-        self._vectorized = vectorized
+        self._vectorized, self._first_segment = vectorized, len(self.history.segments)
         try:
             return super().step(closure)
         finally:
@@ -206,6 +209,12 @@ class MultiStartWrapper(MinimizeOptimizer):
             runs.close()
         run.evaluator.guard.hold()
         return self._best_result(runs)
+
+    def _note_ending(self, why: str) -> None:
+        """Of runs that did not come to an end of their own; the others' is in the history."""
+        endings = self.history.endings
+        for place in range(self._first_segment, len(endings)):
+            endings[place] = endings[place] or why
 
     def _best_result(self, runs: Runs) -> OptimizeResult:
         whole, best = runs.whole, runs.results[0]

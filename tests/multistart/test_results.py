@@ -101,6 +101,52 @@ def test_history_is_that_of_all_runs(together: bool) -> None:
         assert len(res.history) == res.nit
         assert res.history.loss[-1] == res.fun
         assert res.history.evaluations[-1] <= res.nfev
+        assert history.endings[res.run] == f"torch-BFGS: run {res.run}: {res.message}"
+        assert res.history.endings == [history.endings[res.run]]
+
+
+@WAYS
+def test_history_counts_what_all_runs_took(together: bool) -> None:
+    many = Many()
+    optimizer = many.optimizer("BFGS")
+    of_runs: list[int] = []
+    before = 0.0, 0.0
+    for _ in range(2):
+        step(optimizer, many, together)
+        history, length = optimizer.history, len(optimizer.history.segments)
+        ends = [*history.segments[1:], len(history)]
+        for run in range(length - len(STARTS), length):
+            rows = slice(history.segments[run], ends[run])
+            for column, at_least in zip(
+                (history.evaluations, history.seconds), before, strict=True
+            ):
+                assert (np.diff(column[rows]) >= 0).all()
+                assert column[rows][0] >= at_least
+        before = history.evaluations.max(), history.seconds.max()
+        of_runs.append(optimizer.res.evaluations)
+        assert sum(of_runs[:-1]) < before[0] <= sum(of_runs)
+        if not together:
+            assert (np.diff(history.evaluations) > 0).all()
+            assert (np.diff(history.seconds) >= 0).all()
+
+
+@WAYS
+@pytest.mark.parametrize("method", ["BFGS", "torch-BFGS"])
+def test_history_says_what_ended_runs_that_were_cut_short(method: str, together: bool) -> None:
+    def callback(intermediate_result: OptimizeResult) -> None:
+        if intermediate_result.run == 2:
+            raise KeyboardInterrupt
+
+    many = Many()
+    optimizer = many.optimizer(method, arguments={"callback": callback})
+    with pytest.raises(KeyboardInterrupt):
+        step(optimizer, many, together)
+    endings, by_run = optimizer.history.endings, {res.run: res for res in optimizer.results}
+    assert len(endings) == (len(STARTS) if together else 3)
+    assert 2 not in by_run
+    for run, ending in enumerate(endings):
+        own = f"run {run}: {by_run[run].message}" if run in by_run else "ended by KeyboardInterrupt"
+        assert ending == f"{method}: {own}"
 
 
 @WAYS
