@@ -123,7 +123,10 @@ class MultiStartWrapper(MinimizeOptimizer):
         # Drawn to be looked at; numbers with a seed of their own, so that rng is left as it is.
         if not callable(starts):
             bridge = self.bridge
-            points_of(self._stated, 0, bridge, self._flat_bounds(bridge.params), self.param_groups)
+            bounds = self._flat_bounds(bridge.params)
+            # Those outside the bounds are moved, with a warning, at each step.
+            drawn_in = bounds if is_number(self._stated) else None
+            points_of(self._stated, 0, bridge, drawn_in, self.param_groups)
 
     def step(  # type: ignore[override]
         self, closure: UserClosure, vectorized: VectorizedLoss | None = None
