@@ -51,6 +51,8 @@ class Habits:
         true_ends: a callback ends it by returning True, not by StopIteration alone.
         stops_by: how it is ended from its callback so that it returns a full result: by
             StopIteration, with status 99, or by True. "" where we must end the run ourselves.
+        takes_turns: a run of it may wait in one thread while others go on. Not so where it holds a
+            lock of the whole process from a run's start to its end: the next would wait for ever.
         ends_at_best: where a run is ended it ends at the best point, for what the callback is told
             of may be worse (a hop, a local iterate).
         precision_lost: the statuses with which it ends where it cannot lower the loss any more
@@ -67,6 +69,7 @@ class Habits:
     tells_state: bool = False
     true_ends: bool = False
     stops_by: Literal["StopIteration", "True", ""] = "StopIteration"
+    takes_turns: bool = True
     ends_at_best: bool = False
     precision_lost: frozenset[int] = frozenset()
     result: tuple[str, ...] = ("jac", "njev")

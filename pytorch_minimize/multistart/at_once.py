@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import scipy
 import torch
 from scipy.optimize import OptimizeResult
 
@@ -29,11 +30,12 @@ __all__ = ["AllAtOnce", "check_vectorized"]
 
 
 def check_vectorized(vectorized: object, arguments: Arguments) -> None:
-    """Refuse what has no gradients of many points.
+    """Refuse what has no gradients of many points, or cannot wait for them.
 
     Raises:
         TypeError: ``vectorized`` is no callable.
-        ValueError: the method asks for Hessians, or there are constraints of the model.
+        ValueError: the method asks for Hessians, no two runs of it can take turns, or there are
+            constraints of the model.
     """
     if not callable(vectorized):
         raise TypeError(
@@ -45,6 +47,12 @@ def check_vectorized(vectorized: object, arguments: Arguments) -> None:
         raise ValueError(
             f"vectorized: {arguments.name} asks for Hessians, which are computed at one point at a "
             f"time; choose a method of gradients, such as L-BFGS-B, or leave vectorized out"
+        )
+    if not arguments.row.habits.takes_turns:
+        raise ValueError(
+            f"vectorized: {arguments.name} of scipy {scipy.__version__} holds a lock from a run's "
+            f"start to its end, so that no two runs can take turns; leave vectorized out, and they "
+            f"come one after another"
         )
     if any(isinstance(c, ClosureConstraint) for c in arguments.keywords["constraints"]):
         raise ValueError(
@@ -131,13 +139,14 @@ class AllAtOnce:
             return self._by_stages(number, evaluator, native)
         walk: ThreadedWalk[None] = ThreadedWalk(lambda _: one.through(self._solve), f"run {number}")
         evaluator.ask = walk.ask
-        one = OneRun(self._runs, number, evaluator, walk.call)
+        lend = self._runs.lend
+        one = OneRun(self._runs, number, evaluator, lambda x, use: walk.call(lambda: lend(x, use)))
         self._members.append(one)
         return walk
 
     def _by_stages(self, number: int, evaluator: RowEvaluator, native: Native) -> RunWalk:
         evaluator.ask = lambda x: self._batch(x[None])[0]  # an end of which nothing is known
-        one = OneRun(self._runs, number, evaluator, lambda code: code())
+        one = OneRun(self._runs, number, evaluator, self._runs.lend)
         self._members.append(one)
         solver = self._solver(native, evaluator.bridge.numel, one.run)
         return GeneratedWalk(walk_by_stages(solver, one.run, one.plan, one.finished))

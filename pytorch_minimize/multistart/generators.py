@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from scipy.optimize import OptimizeResult
 
@@ -43,10 +43,6 @@ class GeneratedWalk(Generic[R]):
         except StopIteration as stop:
             self.result = stop.value
             return None
-
-    def call(self, code: Callable[[], Any]) -> Any:
-        """What ``code`` returns: there is no other thread."""
-        return code()
 
     def abandon(self) -> None:
         self._walk.close()

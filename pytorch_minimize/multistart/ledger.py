@@ -109,6 +109,9 @@ class RunWatch(Watch[V]):
         objective, x0, plan, settings, history: of the run.
         whole: stands by the step.
         race: judges the run at each iterate.
+
+    Attributes:
+        spent_in_step: at each iterate, evaluations and seconds of all runs so far.
     """
 
     def __init__(
@@ -124,6 +127,7 @@ class RunWatch(Watch[V]):
         super().__init__(objective, x0, plan, settings, history)
         self._whole, self._race = whole, race
         self.looks = whole.looks
+        self.spent_in_step: list[tuple[int, float]] = []
 
     def due(self) -> Ending | None:
         """Why the run must end; never before its first evaluation."""
@@ -136,3 +140,7 @@ class RunWatch(Watch[V]):
         if ending is None and self._race.judge(self.nit, float(result["fun"])):
             return Ending.HOPELESS
         return ending
+
+    def _record(self, loss: float, lengths: tuple[float, float]) -> None:
+        super()._record(loss, lengths)
+        self.spent_in_step.append(self._whole.spent())

@@ -24,8 +24,8 @@ from .ledger import Race, RunObjective, RunWatch
 
 __all__ = ["OneRun", "Runs"]
 
-Call = Callable[[Callable[[], Any]], Any]
-"""Runs code of the user's in the thread that called ``step``."""
+Lend = Callable[[Any, Callable[[], Any]], Any]
+"""Runs code of the user's in the thread that called ``step``, where the model holds x."""
 
 
 class OneRun:
@@ -35,21 +35,21 @@ class OneRun:
         runs: of the step.
         number: of the start.
         evaluator: of this run, at its start.
-        call: how the user's callback is called.
+        lend: how the user's callback is called.
 
     Attributes:
         run: what a solver is given.
         plan: of the solver, whose callback is told which run it is.
     """
 
-    def __init__(self, runs: Runs, number: int, evaluator: Evaluator[Any], call: Call) -> None:
+    def __init__(self, runs: Runs, number: int, evaluator: Evaluator[Any], lend: Lend) -> None:
         whole = runs.whole
         self._runs, self._number = runs, number
         self._history = History()
         self._history.begin_segment()
-        self.plan = replace(runs.plan, prints_report=False, callback=self._callback(call))
+        self.plan = replace(runs.plan, prints_report=False, callback=self._callback(lend))
         objective: Objective[Any] = RunObjective(evaluator, whole.objective)
-        watch = RunWatch(
+        self._watch = RunWatch(
             objective,
             evaluator.x,
             self.plan,
@@ -58,7 +58,7 @@ class OneRun:
             whole.watch,
             runs.race,
         )
-        self.run = Run(evaluator, objective, watch, whole.bounds, evaluator.x)
+        self.run = Run(evaluator, objective, self._watch, whole.bounds, evaluator.x)
 
     def through(self, solve: Callable[[Run], OptimizeResult]) -> None:
         """From the solver to the result; scipy may hide what was raised inside of it."""
@@ -79,8 +79,10 @@ class OneRun:
         """What is left of the run, among those of the others."""
         run = self.run
         res = finish(run.objective, res, run.x0, self.plan)
-        violation = run.objective.violation_at(run.evaluator.space.as_vector(res.x))
+        # The point may be none that we remember: COBYLA and COBYQA choose among many at the end.
+        violation = run.objective.measure_violation(run.evaluator.space.as_vector(res.x))
         res.run, res.history = self._number, self._history
+        self._history.note_ending(f"{self.plan.name}: run {self._number}: {res.get('message')}")
         self._runs.keep(res, violation)
 
     def close(self) -> None:
@@ -89,10 +91,10 @@ class OneRun:
         self.run.watch.close()
         self.run.objective.look_in(Region())  # whose constraints hold the objective
         self._history.end_segment(self.run.evaluator.evaluations, 0.0)
-        self._runs.take(self._history)
+        self._runs.take(self._history, self._watch.spent_in_step)
 
-    def _callback(self, call: Call) -> Callable[..., Any] | None:
-        """The user's, for which the model holds the iterate and which is told the run."""
+    def _callback(self, lend: Lend) -> Callable[..., Any] | None:
+        """The user's, which is told the run."""
         user = self._runs.plan.callback
         if user is None:
             return None
@@ -103,7 +105,7 @@ class OneRun:
             if result is not None:
                 result["run"] = self._number
             x = args[0] if result is None else result["x"]
-            return call(lambda: self._runs.lend(x, self._number, lambda: user(*args, **keywords)))
+            return lend(x, lambda: self._runs.tell(self._number, lambda: user(*args, **keywords)))
 
         return told
 
@@ -161,19 +163,37 @@ class Runs:
             self._bar.set_postfix_str(f"loss {self.whole.objective.best_value:.6g}", refresh=False)
             self._bar.update()
 
-    def take(self, history: History) -> None:
-        """The iterations of a run that is over, as one segment of the step's history."""
+    def take(self, history: History, spent: Iterable[tuple[int, float]]) -> None:
+        """The iterations of a run that is over, as one segment of the step's history.
+
+        Args:
+            history: of the run.
+            spent: at each of its iterations, evaluations and seconds of the step so far.
+        """
         if self._taken:
             self._history.begin_segment()
         self._taken += 1
-        self._history.take(history.segment())
+        for row, (evaluations, seconds) in zip(history.segment(), spent, strict=True):
+            loss, grad_norm, step_length = row[:3]
+            self._history.append(
+                loss=loss,
+                grad_norm=grad_norm,
+                step_length=step_length,
+                evaluations=evaluations,
+                seconds=seconds,
+            )
+        self._history.note_ending(history.endings[-1])
 
-    def lend(self, x: Any, number: int, use: Callable[[], Any]) -> Any:
-        """What ``use`` returns where the model holds x, an iterate of a run."""
+    def lend(self, x: Any, use: Callable[[], Any]) -> Any:
+        """What ``use`` returns where the model holds x, an iterate of a run that has no model."""
         evaluator = self.whole.evaluator
+        return evaluator.lend(evaluator.space.as_vector(x), use)
+
+    def tell(self, number: int, use: Callable[[], Any]) -> Any:
+        """What the user's ``use`` returns, which may ask for the number of its run meanwhile."""
         self._current(number)
         try:
-            return evaluator.lend(evaluator.space.as_vector(x), use)
+            return use()
         finally:
             self._current(None)
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..bridge.interface import Bridge
 from ..bridge.vectors import clip
-from ..region.bounds import as_array
+from ..region.bounds import as_numbers
 from ..region.search_box import check_box, layout
 from ..typing import Array
 from ..wording import listed, shown
@@ -135,7 +135,7 @@ def _stated(given: Any, bridge: Bridge) -> Array:
         raise ValueError("starts: expected at least one point, got none")
     points = np.empty((len(rows), n))
     for number, row in enumerate(rows):
-        flat = as_array(row, f"start {number}", np.nan).reshape(-1)
+        flat = as_numbers(row, f"start {number}", f"{n} numbers").reshape(-1)
         if flat.size != n:
             raise ValueError(
                 f"starts: expected points of {n} variables, got {flat.size} in start {number}"

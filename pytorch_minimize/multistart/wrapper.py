@@ -71,7 +71,9 @@ class MultiStartWrapper(MinimizeOptimizer):
         starts: of the last step, shape (S, n), as the parameters' dtype holds them.
         res: the best run's result, with ``runs`` (how many ended), ``rounds`` (batched
             evaluations) and ``evaluations`` (of the loss, in all runs) besides.
-        history: the iterations of all runs, run after run; ``segments`` has the first of each.
+        history: the iterations of all runs, run after run; ``segments`` has the first of each,
+            ``endings`` why it ended. Evaluations and seconds are those of the step when the run
+            came there: with ``vectorized`` they begin anew in each run, since all advance together.
 
     Raises:
         ValueError, TypeError: arguments that are not understood, with those that are.
@@ -95,6 +97,7 @@ class MultiStartWrapper(MinimizeOptimizer):
 
     _vectorized: VectorizedLoss | None = None
     _runner: ClosureRunner | None = None  # of the step that runs
+    _first_segment = 0  # of the step's history
     current_run: int | None = None
 
     def __init__(
@@ -120,7 +123,10 @@ class MultiStartWrapper(MinimizeOptimizer):
         # Drawn to be looked at; numbers with a seed of their own, so that rng is left as it is.
         if not callable(starts):
             bridge = self.bridge
-            points_of(self._stated, 0, bridge, self._flat_bounds(bridge.params), self.param_groups)
+            bounds = self._flat_bounds(bridge.params)
+            # Those outside the bounds are moved, with a warning, at each step.
+            drawn_in = bounds if is_number(self._stated) else None
+            points_of(self._stated, 0, bridge, drawn_in, self.param_groups)
 
     def step(  # type: ignore[override]
         self, closure: UserClosure, vectorized: VectorizedLoss | None = None
@@ -143,13 +149,13 @@ class MultiStartWrapper(MinimizeOptimizer):
             TypeError: ``vectorized`` is no callable.
             ValueError: points that cannot be starts; ``vectorized`` and ``closure`` disagree at
                 the first start; with ``vectorized``, a method that asks for Hessians of autograd,
-                or constraints of the model.
+                COBYQA, COBYLA before scipy 1.16, or constraints of the model.
             Anything that closure, callback or ``vectorized`` raise: all runs have ended then, and
             the parameters hold the best point seen in any.
         """
         if vectorized is not None:
             check_vectorized(vectorized, self._arguments)
-        self._vectorized = vectorized
+        self._vectorized, self._first_segment = vectorized, len(self.history.segments)
         try:
             return super().step(closure)
         finally:
@@ -207,6 +213,12 @@ class MultiStartWrapper(MinimizeOptimizer):
         run.evaluator.guard.hold()
         return self._best_result(runs)
 
+    def _note_ending(self, why: str) -> None:
+        """Of runs that did not come to an end of their own; the others' is in the history."""
+        endings = self.history.endings
+        for place in range(self._first_segment, len(endings)):
+            endings[place] = endings[place] or why
+
     def _best_result(self, runs: Runs) -> OptimizeResult:
         whole, best = runs.whole, runs.results[0]
         space, objective = whole.evaluator.space, whole.objective
@@ -231,7 +243,8 @@ class MultiStartWrapper(MinimizeOptimizer):
             whole.load_point(whole.space.as_vector(runs.starts[number]))
             with self._own_profile():
                 evaluator = super()._make_evaluator(self._runner)
-                one = OneRun(runs, number, evaluator, lambda code: code())
+                # The run's own evaluator lends the model already, with what is known there.
+                one = OneRun(runs, number, evaluator, lambda x, use: use())
                 try:
                     one.through(self._solve_alone)
                 finally:

@@ -37,6 +37,9 @@ class Where(Protocol):
     def violation(self) -> float | None:
         """How far the parameters' point is outside; None while that is not known."""
 
+    def ask(self, x: Any) -> None:
+        """Have the constraints evaluated at x, the parameters' point: nothing is unknown then."""
+
     def clip(self, x: Any) -> Any:
         """x, put back where a rounding left the bounds that the solver keeps."""
 
@@ -264,6 +267,16 @@ class Objective(Generic[V]):
             return self._best_violation
         known = None if self.evaluator.known(x) is None else self.region.violation()
         return math.nan if known is None else known
+
+    def measure_violation(self, x: V) -> float:
+        """As :meth:`violation_at`; where that is not known, constraints are evaluated at x."""
+        violation = self.violation_at(x)
+        if not math.isnan(violation):
+            return violation
+        self.evaluator.load(x)
+        self.region.ask(x)
+        found = self.region.violation()
+        return math.nan if found is None else found
 
     @contextlib.contextmanager
     def within(self, region: Where) -> Iterator[None]:

@@ -33,7 +33,7 @@ class History:
         evaluations: of the closure so far.
         seconds: spent in ``step`` so far.
 
-    Two lists have an entry for each step:
+    Two lists have an entry for each step, or each run of a step from many starts:
         segments: the index of its first row.
         endings: the method, and why it ended; "" while it runs, or where a state that was loaded
             does not say.

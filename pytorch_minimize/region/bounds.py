@@ -16,7 +16,7 @@ from ..typing import Array
 from ..wording import shown
 from .stated_limits import looks_like_pairs, numbers
 
-__all__ = ["any_group_bounds", "as_array", "check_group", "flat_bounds"]
+__all__ = ["any_group_bounds", "as_array", "as_numbers", "check_group", "flat_bounds"]
 
 
 def any_group_bounds(groups: Groups) -> bool:
@@ -82,20 +82,27 @@ def as_array(value: Any, what: str, absent: float) -> Array:
     """A limit as a float64 array: a number, an array or a tensor; None means ``absent``."""
     if value is None:
         return np.asarray(absent)
+    array = as_numbers(value, what, "a number, an array or tensor of numbers, or None")
+    if np.isnan(array).any():
+        raise ValueError(f"{what}: expected numbers, got NaN; None or an infinity means no bound")
+    return array
+
+
+def as_numbers(value: Any, what: str, expected: str) -> Array:
+    """An array, a tensor or numbers as a float64 array, which may hold NaN.
+
+    Raises:
+        TypeError: it is something else.
+    """
     if isinstance(value, Tensor):
         value = value.detach().cpu()
         value = (value if value.is_complex() else value.double()).resolve_conj().numpy()
     if np.iscomplexobj(value):
         raise TypeError(f"{what}: expected real numbers, got complex ones")
     try:
-        array = numbers(value)
+        return numbers(value)
     except (TypeError, ValueError, OverflowError):
-        raise TypeError(
-            f"{what}: expected a number, an array or tensor of numbers, or None, got {shown(value)}"
-        ) from None
-    if np.isnan(array).any():
-        raise ValueError(f"{what}: expected numbers, got NaN; None or an infinity means no bound")
-    return array
+        raise TypeError(f"{what}: expected {expected}, got {shown(value)}") from None
 
 
 def _from_groups(groups: Groups, params: Sequence[Tensor]) -> Bounds:

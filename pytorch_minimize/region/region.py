@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from scipy.optimize import Bounds
+from scipy.optimize import Bounds, NonlinearConstraint
 
 from ..bridge.vectors import clip, inwards
 from ..typing import Array
@@ -63,6 +63,14 @@ class Region:
                 return None
             worst = max(worst, amount)
         return worst if worst > _TOLERANCE else 0.0
+
+    def ask(self, x: Array) -> None:
+        """Have the constraints evaluated at x, the parameters' point: nothing is unknown then."""
+        for constraint in self.constraints:
+            if isinstance(constraint, Mapping):
+                constraint["fun"](x, *constraint.get("args", ()))
+            elif isinstance(constraint, NonlinearConstraint):
+                constraint.fun(x)
 
     def clip(self, x: Array) -> Array:
         """x, put back where a rounding left the bounds that the solver keeps."""

@@ -224,7 +224,7 @@ class FullBatchOptimizer(Together):
             evaluator.guard.release()
             evaluator.guard.check()  # the solver may have kept an error to itself
             self.res = finish(objective, res, x0, plan)
-            self.history.note_ending(f"{plan.name}: {self.res.get('message')}")
+            self._note_ending(f"{plan.name}: {self.res.get('message')}")
             self._keep_inverse(res, bridge)
             if plan.prints_report:
                 print(plan.report(res))
@@ -236,7 +236,7 @@ class FullBatchOptimizer(Together):
             error = evaluator.guard.error
             cause = raised if error is None else error
             _load_best(objective, cause)
-            self.history.note_ending(f"{plan.name}: ended by {type(cause).__name__}")
+            self._note_ending(f"{plan.name}: ended by {type(cause).__name__}")
             self.res = _cut_short(objective, cause, plan, watch.nit)
             log_failure(plan.name, cause, self.profile)
             # Not in locals of this frame: the error's traceback holds the frame, and the two would
@@ -284,6 +284,10 @@ class FullBatchOptimizer(Together):
 
     def _start_inside(self, bridge: Bridge, bounds: Bounds | None, plan: Plan) -> None:
         start_within(bridge, bounds, strictly=plan.habits.strictly_inside)
+
+    def _note_ending(self, why: str) -> None:
+        """In the history."""
+        self.history.note_ending(why)
 
     def _keep_inverse(self, res: OptimizeResult, bridge: Bridge) -> None:
         if self._settings.warm_start and "hess_inv" in res:

@@ -110,6 +110,10 @@ class Watch(Generic[V]):
             return self._limits.due_at(x, self._objective, self._history, self.nit)
         return None
 
+    def spent(self) -> tuple[int, float]:
+        """Evaluations and seconds so far."""
+        return self._evaluator.evaluations, perf_counter() - self._start
+
     def close(self) -> None:
         """Leave the progress bar as it stands."""
         if self._bar is not None:
@@ -127,12 +131,13 @@ class Watch(Generic[V]):
     def _record(self, loss: float, lengths: tuple[float, float]) -> None:
         """A row of the history; see :meth:`iteration`."""
         step_length, self._last_grad_norm = lengths
+        evaluations, seconds = self.spent()
         self._history.append(
             loss=loss,
             grad_norm=self._last_grad_norm,
             step_length=step_length,
-            evaluations=self._evaluator.evaluations,
-            seconds=perf_counter() - self._start,
+            evaluations=evaluations,
+            seconds=seconds,
         )
 
     def _show(self, bar: ProgressBar) -> None:

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import scipy
+
 from ..row import Asks, Habits, Row
 from ..solvers.methods import ROWS
 from ..wording import did_you_mean, shown
@@ -22,6 +24,7 @@ def _options(names: str) -> frozenset[str]:
     return frozenset(names.split())
 
 
+_SCIPY = tuple(int(part) for part in scipy.__version__.split(".")[:2])
 _LINE_SEARCH_FAILED = frozenset({2})
 _NO_PREDICTED_DECREASE = frozenset({2})
 _SECOND_ORDER = ("jac", "njev", "nhev")
@@ -111,7 +114,8 @@ METHODS: dict[str, Row] = {
             aliases={"maxfev": "maxiter", "maxfun": "maxiter"},
             limits_iterations=False,
             asks=Asks(separates=True),
-            habits=Habits(stops_by="", result=("maxcv",)),
+            # Until scipy 1.16 it was Fortran, one run at a time.
+            habits=Habits(stops_by="", takes_turns=_SCIPY >= (1, 16), result=("maxcv",)),
         ),
         Row(
             "COBYQA",
@@ -123,7 +127,7 @@ METHODS: dict[str, Row] = {
                 "scale"
             ),
             aliases=_MAXFUN,
-            habits=Habits(keeps_bounds=True, stops_by="", result=("maxcv",)),
+            habits=Habits(keeps_bounds=True, stops_by="", takes_turns=False, result=("maxcv",)),
         ),
         Row(
             "SLSQP",

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from many import STARTS, Many, rosenbrock, threads_left
+from plain import VERSION
 from torch import Tensor
 
 from pytorch_minimize.optim import ClosureConstraint, NonfiniteError
@@ -164,6 +165,10 @@ def test_what_vectorized_cannot_do_is_refused() -> None:
         many.optimizer().step(many.closure, vectorized=3)  # type: ignore[arg-type]
     for method in ("Newton-CG", "torch-Newton-CG"):
         with pytest.raises(ValueError, match=f"{method} asks for Hessians"):
+            many.optimizer(method).step(many.closure, vectorized=many.losses)
+    locked = ["COBYQA"] if VERSION >= (1, 16) else ["COBYQA", "COBYLA"]
+    for method in locked:
+        with pytest.raises(ValueError, match=f"{method} of scipy .* holds a lock"):
             many.optimizer(method).step(many.closure, vectorized=many.losses)
     constraint = ClosureConstraint(lambda: many.params[1].sum(), ub=0.5)
     optimizer = many.optimizer("SLSQP", arguments={"constraints": constraint})

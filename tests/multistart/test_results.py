@@ -12,10 +12,16 @@ import numpy as np
 import pytest
 import torch
 from many import STARTS, Many, rosenbrock
-from scipy.optimize import OptimizeResult
+from plain import VERSION
+from scipy.optimize import NonlinearConstraint, OptimizeResult
 
 import pytorch_minimize
-from pytorch_minimize.optim import MinimizeWrapper, MultiStartWrapper, vectorize
+from pytorch_minimize.optim import (
+    ClosureConstraint,
+    MinimizeWrapper,
+    MultiStartWrapper,
+    vectorize,
+)
 
 WAYS = pytest.mark.parametrize("together", [False, True])
 
@@ -49,6 +55,37 @@ def test_the_model_ends_at_the_best(together: bool) -> None:
     assert optimizer.res.x is not best.x
 
 
+BALL = NonlinearConstraint(lambda x: x @ x, -np.inf, 1.0)
+
+
+@pytest.mark.parametrize("kind", ["scipy's", "dict", "model's"])
+@pytest.mark.parametrize("maxiter", [8, 12, 30])
+@WAYS
+def test_runs_that_are_feasible_come_first(together: bool, maxiter: int, kind: str) -> None:
+    """COBYLA ends at a point that is neither its last nor, at each of its limits, the best."""
+    many = Many(lambda x: (x - 2.0).square().sum(), n=2)
+    constraint: Any = {
+        "scipy's": BALL,
+        "dict": {"type": "ineq", "fun": lambda x, most: most - x @ x, "args": (1.0,)},
+        "model's": ClosureConstraint(lambda: sum(p.square().sum() for p in many.params), ub=1.0),
+    }[kind]
+    if together and (kind == "model's" or VERSION < (1, 16)):
+        pytest.skip("refused together, as another test shows")
+    more = {"constraints": constraint, "options": {"maxiter": maxiter}}
+    starts = np.vstack([[[3.0, 3.0], [0.1, 0.2]], np.random.default_rng(0).normal(size=(3, 2)) * 3])
+    optimizer = many.optimizer("COBYLA", arguments=more, starts=starts)
+    step(optimizer, many, together)
+    order = [(excess, res.fun) for res in optimizer.results for excess in [outside(res.x)]]
+    assert order == sorted(order)
+    assert np.array_equal(many.x, optimizer.results[0].x)
+
+
+def outside(x: Any) -> float:
+    """How far x is outside the ball of radius 1, as far as that counts."""
+    excess = float(x @ x) - 1.0
+    return excess if excess > 1e-6 else 0.0
+
+
 @WAYS
 def test_history_is_that_of_all_runs(together: bool) -> None:
     many = Many()
@@ -64,6 +101,52 @@ def test_history_is_that_of_all_runs(together: bool) -> None:
         assert len(res.history) == res.nit
         assert res.history.loss[-1] == res.fun
         assert res.history.evaluations[-1] <= res.nfev
+        assert history.endings[res.run] == f"torch-BFGS: run {res.run}: {res.message}"
+        assert res.history.endings == [history.endings[res.run]]
+
+
+@WAYS
+def test_history_counts_what_all_runs_took(together: bool) -> None:
+    many = Many()
+    optimizer = many.optimizer("BFGS")
+    of_runs: list[int] = []
+    before = 0.0, 0.0
+    for _ in range(2):
+        step(optimizer, many, together)
+        history, length = optimizer.history, len(optimizer.history.segments)
+        ends = [*history.segments[1:], len(history)]
+        for run in range(length - len(STARTS), length):
+            rows = slice(history.segments[run], ends[run])
+            for column, at_least in zip(
+                (history.evaluations, history.seconds), before, strict=True
+            ):
+                assert (np.diff(column[rows]) >= 0).all()
+                assert column[rows][0] >= at_least
+        before = history.evaluations.max(), history.seconds.max()
+        of_runs.append(optimizer.res.evaluations)
+        assert sum(of_runs[:-1]) < before[0] <= sum(of_runs)
+        if not together:
+            assert (np.diff(history.evaluations) > 0).all()
+            assert (np.diff(history.seconds) >= 0).all()
+
+
+@WAYS
+@pytest.mark.parametrize("method", ["BFGS", "torch-BFGS"])
+def test_history_says_what_ended_runs_that_were_cut_short(method: str, together: bool) -> None:
+    def callback(intermediate_result: OptimizeResult) -> None:
+        if intermediate_result.run == 2:
+            raise KeyboardInterrupt
+
+    many = Many()
+    optimizer = many.optimizer(method, arguments={"callback": callback})
+    with pytest.raises(KeyboardInterrupt):
+        step(optimizer, many, together)
+    endings, by_run = optimizer.history.endings, {res.run: res for res in optimizer.results}
+    assert len(endings) == (len(STARTS) if together else 3)
+    assert 2 not in by_run
+    for run, ending in enumerate(endings):
+        own = f"run {run}: {by_run[run].message}" if run in by_run else "ended by KeyboardInterrupt"
+        assert ending == f"{method}: {own}"
 
 
 @WAYS
@@ -98,6 +181,19 @@ def test_a_callback_of_the_older_form_asks_the_optimizer() -> None:
     )
     step(optimizer, many, True)
     assert seen == set(range(len(STARTS)))
+
+
+@pytest.mark.parametrize("method", ["L-BFGS-B", "trust-ncg", "torch-trust-ncg"])
+def test_a_callback_costs_no_evaluation(method: str) -> None:
+    """Curvature at the iterate comes of the graph that its gradient left."""
+    silent, asked = Many(n=2), Many(n=2)
+    silent.optimizer(method, starts=STARTS[:2, :2]).step(silent.closure)
+    optimizer = asked.optimizer(
+        method, arguments={"callback": lambda xk: None}, starts=STARTS[:2, :2]
+    )
+    optimizer.step(asked.closure)
+    assert asked.closures == silent.closures
+    assert np.array_equal(asked.x, silent.x)
 
 
 def test_vectorize_of_a_module() -> None:

@@ -11,6 +11,7 @@ from many import METHODS, STARTS, Many, rosenbrock, threads_left
 from scipy.optimize import Bounds, NonlinearConstraint
 
 from pytorch_minimize.optim import ClosureConstraint, MinimizeWrapper, MultiStartWrapper
+from pytorch_minimize.scipy_minimize.methods import METHODS as SCIPYS
 
 FIELDS = ("nit", "nfev", "njev", "status", "message", "fun")
 
@@ -69,6 +70,22 @@ def test_finite_differences_and_methods_without_gradients(together: bool) -> Non
         optimizer.step(many.closure, vectorized=many.losses if together else None)
         for res in optimizer.results:
             assert same(res, many.alone(starts[res.run], method, **arguments))
+
+
+TAKE_TURNS = [
+    row.name for row in SCIPYS.values() if row.habits.takes_turns and not row.needs_gradient
+]
+
+
+@pytest.mark.parametrize("method", TAKE_TURNS)
+def test_no_method_waits_for_another_run_for_ever(method: str) -> None:
+    """The second run of one that holds a lock of the process would; those are refused."""
+    many, starts = Many(n=2), STARTS[:3, :2]
+    arguments = METHODS.get(method, {}) | {"options": {"maxiter": 8}}
+    optimizer = MultiStartWrapper(many.params, {"method": method, **arguments}, starts)
+    optimizer.step(many.closure, vectorized=many.losses)
+    for res in optimizer.results:
+        assert same(res, many.alone(starts[res.run], method, **arguments))
 
 
 @pytest.mark.parametrize("together", [False, True])
