@@ -142,5 +142,5 @@ class RunWatch(Watch[V]):
         return ending
 
     def _record(self, loss: float, lengths: tuple[float, float]) -> None:
+        self.spent_in_step.append(self._whole.spent())  # first: an interrupt may come between
         super()._record(loss, lengths)
-        self.spent_in_step.append(self._whole.spent())

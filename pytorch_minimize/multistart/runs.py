@@ -168,12 +168,13 @@ class Runs:
 
         Args:
             history: of the run.
-            spent: at each of its iterations, evaluations and seconds of the step so far.
+            spent: at each of its iterations, evaluations and seconds of the step so far; one more
+                where an interrupt came before the last was recorded.
         """
         if self._taken:
             self._history.begin_segment()
         self._taken += 1
-        for row, (evaluations, seconds) in zip(history.segment(), spent, strict=True):
+        for row, (evaluations, seconds) in zip(history.segment(), spent, strict=False):
             loss, grad_norm, step_length = row[:3]
             self._history.append(
                 loss=loss,

@@ -39,8 +39,12 @@ def rosenbrock(x: Tensor) -> Tensor:
 
 
 def threads_left() -> list[str]:
-    """Names of threads of runs that have not ended."""
-    return [thread.name for thread in threading.enumerate() if thread.name.startswith("run ")]
+    """Names of threads of runs that have not ended.
+
+    One that an interrupt kept from starting is enumerated for ever, and not alive.
+    """
+    threads = (thread for thread in threading.enumerate() if thread.is_alive())
+    return [thread.name for thread in threads if thread.name.startswith("run ")]
 
 
 class Many:

@@ -109,17 +109,22 @@ def test_interrupts_wherever_they_come(method: str) -> None:
     many = Many()
     optimizer = many.optimizer(method)
 
-    def steps() -> None:
-        while True:
-            optimizer.step(many.closure, vectorized=many.losses)
+    def is_interrupted(delay: float) -> bool:
+        signal.setitimer(signal.ITIMER_REAL, delay)
+        try:
+            for _ in range(50):
+                optimizer.step(many.closure, vectorized=many.losses)
+        except KeyboardInterrupt:
+            return True
+        return False  # it came into a finalizer, where Python only prints it
 
     before = signal.signal(signal.SIGALRM, signal.default_int_handler)
     try:
+        ended = []
         for delay in (0.001, 0.003, 0.007, 0.015, 0.03, 0.06):
-            signal.setitimer(signal.ITIMER_REAL, delay)
-            with pytest.raises(KeyboardInterrupt):
-                steps()
+            ended.append(is_interrupted(delay))
             assert threads_left() == []
+        assert sum(ended) >= 4
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0.0)
         signal.signal(signal.SIGALRM, before)
