@@ -155,6 +155,14 @@ def pair_turn(
     before: NDArray[np.float64],
     direction: NDArray[np.float64],
 ) -> float: ...
+def pair_weights(
+    sy: NDArray[np.float64],
+    yy: NDArray[np.float64],
+    tau: NDArray[np.float64] | None,
+    order: list[int],
+    gamma: float,
+    products: Sequence[float],
+) -> tuple[float, NDArray[np.float64], float]: ...
 def device_pair_sums(
     w: Tensor, used: int, gradient: Tensor, before: Tensor, direction: Tensor, kernels: Any = None
 ) -> Tensor: ...

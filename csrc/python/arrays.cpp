@@ -1,5 +1,6 @@
 #include "python/arrays.h"
 
+#include "host/compact.h"
 #include "host/pairs.h"
 #include "host/rank_two.h"
 #include "host/vector_ops.h"
@@ -167,6 +168,28 @@ double pair_turn(
   const PairChange change{.gamma = gamma, .weights = c.data(), .slot = slot, .step = step};
   const py::gil_scoped_release no_gil;
   return pair_turn(pairs, change, to);
+}
+
+std::tuple<double, py::array, double> pair_weights(
+    const Matrix& sy, const Matrix& yy, const std::optional<py::array_t<double>>& tau,
+    const std::vector<int64_t>& order, double gamma, const std::vector<double>& products) {
+  const int64_t m = check_square(sy);
+  TORCH_CHECK_VALUE(
+      check_square(yy) == m && (!tau || (tau->ndim() == 1 && tau->shape(0) == m)),
+      "expected inner products of ", m, " slots, got ", describe(yy), ".");
+  const auto used = static_cast<int64_t>(order.size());
+  for (const int64_t slot : order) {
+    TORCH_CHECK_VALUE(
+        0 <= slot && slot < used && used <= m, "expected the first of ", m,
+        " slots in some order, got slot ", slot, " among ", used, ".");
+  }
+  TORCH_CHECK_VALUE(
+      static_cast<int64_t>(products.size()) == 2 * used, "expected ", 2 * used, " products, got ",
+      products.size(), ".");
+  const PairProducts known{sy.data(), yy.data(), tau ? tau->data() : nullptr, m, order, gamma};
+  py::array_t<double> rows(2 * used);
+  const PairWeights found = pair_weights(known, products.data(), rows.mutable_data());
+  return {found.gamma, rows, found.along};
 }
 
 }  // namespace minimize

@@ -7,6 +7,9 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
+#include <tuple>
+#include <vector>
 
 namespace minimize {
 
@@ -88,5 +91,11 @@ py::array pair_sums(
 double pair_turn(
     py::array& w, double gamma, py::handle weights, int64_t slot, double step, py::handle gradient,
     py::handle before, py::array_t<double>& direction);
+
+/// That of host/compact.h on arrays of shape (m, m) and, if there is one, (m,), and the slots in
+/// use: gamma, rows and along. ValueError for anything else.
+std::tuple<double, py::array, double> pair_weights(
+    const Matrix& sy, const Matrix& yy, const std::optional<py::array_t<double>>& tau,
+    const std::vector<int64_t>& order, double gamma, const std::vector<double>& products);
 
 }  // namespace minimize

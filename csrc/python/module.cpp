@@ -193,6 +193,16 @@ void bind_pairs(py::module_& m) {
       "Writes step d and y into a slot, unless it is negative, and -(gamma g + W'c) into d; "
       "returns g'd of it.");
   m.def(
+      "pair_weights",
+      py::overload_cast<
+          const Matrix&, const Matrix&, const std::optional<py::array_t<double>>&,
+          const std::vector<int64_t>&, double, const std::vector<double>&>(pair_weights),
+      py::arg("sy").noconvert(), py::arg("yy").noconvert(), py::arg("tau").noconvert(),
+      py::arg("order"), py::arg("gamma"), py::arg("products"),
+      "What H g is made of, by the inner products of the pairs in use: gamma, c_s and c_y by "
+      "slots, "
+      "and what they have along g; NaN where not all of it is finite.");
+  m.def(
       "device_pair_sums", device_pair_sums, py::arg("w"), py::arg("used"), py::arg("gradient"),
       py::arg("before"), py::arg("direction"), py::arg("kernels") = py::none(),
       "pair_sums on W's device; by these kernels, if some are given.");

@@ -103,7 +103,7 @@ class BoundedMemory(LimitedMemory[V]):
             self._line.direction = self._as_vector(-self._free_gradient())
         self._bend()
 
-    def _aim(self, products: Any, slot: int | None, step: float, before: V) -> None:
+    def _aim(self, products: Sequence[float], slot: int | None, step: float, before: V) -> None:
         if not self._held:
             super()._aim(products, slot, step, before)
         else:

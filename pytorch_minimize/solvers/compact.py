@@ -14,18 +14,23 @@ limited memory methods, Mathematical Programming 63 (1994), equation 3.13.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from types import ModuleType
+from typing import NamedTuple
 
 import numpy as np
 from scipy.linalg.lapack import dtrtrs
 
+from ..extension import native
 from ..typing import Array
 
-__all__ = ["Compact", "Weights"]
+__all__ = ["Compact", "NativeCompact", "Weights", "compact_of"]
 
 
-@dataclass(frozen=True)
-class Weights:
+_NOT_FINITE = "the pairs of limited memory are not finite"
+
+
+class Weights(NamedTuple):
     """H g = gamma g + S c_s + Y c_y.
 
     Attributes:
@@ -40,7 +45,7 @@ class Weights:
 
 
 class Compact:
-    r"""The inner products of up to m pairs, each of which has a slot.
+    r"""The inner products of up to m pairs, each of which has a slot; in numpy.
 
     Args:
         m: slots.
@@ -55,8 +60,8 @@ class Compact:
 
     Example:
         >>> compact = Compact(m=5)
-        >>> compact.add(np.zeros(0), np.zeros(0), sy=1.0, yy=4.0)
-        >>> compact.weights(np.array([1.0, 2.0])).gamma
+        >>> compact.add([], [], sy=1.0, yy=4.0)
+        >>> compact.weights([1.0, 2.0]).gamma
         0.25
     """
 
@@ -79,11 +84,18 @@ class Compact:
         """Where the next pair goes: the oldest one's where none is free."""
         return len(self.order) if len(self.order) < self.m else self.order[0]
 
-    def add(self, with_s: Array, with_y: Array, sy: float, yy: float, tau: float = 1.0) -> None:
+    def add(
+        self,
+        with_s: Sequence[float],
+        with_y: Sequence[float],
+        sy: float,
+        yy: float,
+        tau: float = 1.0,
+    ) -> None:
         """Take in a pair, in :attr:`slot`.
 
         Args:
-            with_s, with_y: shape (k,), s_i'y and y_i'y for all slots i in use.
+            with_s, with_y: s_i'y and y_i'y for all slots i in use.
             sy, yy: s'y > 0 and y'y.
             tau: by which what is known besides is divided, if it is.
         """
@@ -96,11 +108,11 @@ class Compact:
         self.gamma = sy / yy
 
     @np.errstate(all="ignore")  # what is not finite is looked for at the end
-    def weights(self, products: Array) -> Weights:
+    def weights(self, products: Sequence[float]) -> Weights:
         """What H g is made of.
 
         Args:
-            products: shape (2 k,), s_0'g, y_0'g, s_1'g and so on, by slots.
+            products: s_0'g, y_0'g, s_1'g and so on, by slots.
 
         Raises:
             ArithmeticError: it is not finite.
@@ -108,7 +120,7 @@ class Compact:
         if not self.order:
             return Weights(1.0, np.zeros(0), 0.0)
         at = np.array(self.order)
-        sg, yg = products[0::2][at], products[1::2][at]
+        sg, yg = np.reshape(products, (-1, 2))[at].T
         across = at[:, None]  # a fifth of the time of np.ix_
         sy, yy = self._sy[across, at], self._yy[across, at]
         gamma, lengths = self.gamma, None
@@ -172,10 +184,39 @@ class Compact:
     def _checked(weights: Weights) -> Weights:
         finite = math.isfinite(weights.along) and math.isfinite(weights.gamma)
         if not (finite and np.isfinite(weights.rows).all()):
-            raise ArithmeticError("the pairs of limited memory are not finite")
+            raise ArithmeticError(_NOT_FINITE)
         return weights
 
     def _scaled(self, at: Array) -> tuple[float, Array]:
         """The first scale, and the square roots of c."""
         after = np.cumprod(1.0 / self._tau[at][::-1])[::-1]
         return float(self.gamma * after[0]), np.sqrt(np.append(after[1:], 1.0))
+
+
+class NativeCompact(Compact):
+    """In C++, where the small matrices cost no more than they weigh; by tests as the other.
+
+    Args:
+        m, scales: see :class:`Compact`.
+        library: the extension.
+    """
+
+    def __init__(self, m: int, *, scales: bool, library: ModuleType) -> None:
+        super().__init__(m, scales=scales)
+        self._weights = library.pair_weights
+
+    def weights(self, products: Sequence[float]) -> Weights:
+        tau = self._tau if self._scales else None
+        gamma, rows, along = self._weights(
+            self._sy, self._yy, tau, self.order, self.gamma, products
+        )
+        if math.isnan(along):
+            raise ArithmeticError(_NOT_FINITE)
+        return Weights(gamma, rows, along)
+
+
+def compact_of(m: int, *, scales: bool = False) -> Compact:
+    """The one in C++, unless PYTORCH_MINIMIZE_BRIDGE asks for Python."""
+    if native is None:
+        return Compact(m, scales=scales)
+    return NativeCompact(m, scales=scales, library=native)

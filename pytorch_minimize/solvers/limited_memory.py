@@ -14,8 +14,7 @@ import torch
 from ..bridge.interface import V
 from ..bridge.space import Space
 from ..run.protocol import Answer, Stage, Trial
-from ..typing import Array
-from .compact import Compact
+from .compact import compact_of
 from .line_search import Probe, Search, first_trial, more_thuente, send, step_back
 from .ring import SCALARS, Change, Ring
 
@@ -64,9 +63,9 @@ class Sums:
     """
 
     def __init__(self, scalars: Sequence[float]) -> None:
-        found = np.asarray(scalars)
-        self.with_g, self.with_y = found[:-SCALARS].reshape(2, -1)
-        self.slope, self.square, self.yy, self.yg, self.largest = found[-SCALARS:].tolist()
+        rows = (len(scalars) - SCALARS) // 2
+        self.with_g, self.with_y = scalars[:rows], scalars[rows : 2 * rows]
+        self.slope, self.square, self.yy, self.yg, self.largest = scalars[2 * rows :]
 
 
 class Line(Generic[V]):
@@ -113,7 +112,7 @@ class LimitedMemory(Generic[V]):
     def __init__(self, space: Space[V], ring: Ring[V], rules: LimitedRules) -> None:
         self.nit = self.resets = self.skipped = 0
         self._space, self._ring, self._rules = space, ring, rules
-        self._compact = Compact(rules.maxcor, scales=rules.scaling == "self")
+        self._compact = compact_of(rules.maxcor, scales=rules.scaling == "self")
         self._failed, self._finite = False, True
         self._evaluations = 0
         self._before, self._fall = math.nan, math.inf
@@ -240,7 +239,7 @@ class LimitedMemory(Generic[V]):
         products, slot = self._learn(step, slope, found)
         self._aim(products, slot, step, before)
 
-    def _aim(self, products: Array, slot: int | None, step: float, before: V) -> None:
+    def _aim(self, products: Sequence[float], slot: int | None, step: float, before: V) -> None:
         """Keep the pair in its slot, and make the next line.
 
         Args:
@@ -263,7 +262,7 @@ class LimitedMemory(Generic[V]):
         self._compact.clear()
         self._begin()
 
-    def _learn(self, step: float, slope: float, found: Sums) -> tuple[Array, int | None]:
+    def _learn(self, step: float, slope: float, found: Sums) -> tuple[Sequence[float], int | None]:
         """Take in the pair of a step; W g with it, and its slot, None where it is skipped."""
         sy, compact, products = (found.slope - slope) * step, self._compact, found.with_g
         if not (sy > -_EPSILON * slope * step and 0.0 < found.yy < math.inf):
@@ -273,9 +272,8 @@ class LimitedMemory(Generic[V]):
         # s'Bs / s'y, with B s = -step g; of a line that is bent it is not known.
         b = 1.0 if self._line.bent else -step * step * slope / sy
         compact.add(with_y[0::2], with_y[1::2], sy, found.yy, min(1.0, 1.0 / b))
-        if 2 * slot == len(products):
-            products = np.append(products, [0.0, 0.0])
-        products[2 * slot : 2 * slot + 2] = step * found.slope, found.yg
+        products = list(products)
+        products[2 * slot : 2 * slot + 2] = step * found.slope, found.yg  # at the end, or in place
         return products, slot
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -10,13 +10,22 @@ import pytest
 from limited import two_loops
 from runs import Array
 
-from pytorch_minimize.solvers.compact import Compact
+from pytorch_minimize.extension import native
+from pytorch_minimize.solvers.compact import Compact, compact_of
 from pytorch_minimize.solvers.inverse import ArrayInverse
 from pytorch_minimize.solvers.updates import UPDATES, rank_two
 
 N, M = 30, 6
 
 both = pytest.mark.parametrize("scales", [False, True])
+
+# In numpy, and as it is chosen: in C++ unless tests run on the Python bridge.
+MAKES = {"numpy": Compact, "chosen": compact_of}
+
+
+@pytest.fixture(params=MAKES)
+def make(request: pytest.FixtureRequest) -> Callable[..., Compact]:
+    return MAKES[request.param]
 
 
 class Case(NamedTuple):
@@ -31,13 +40,15 @@ class Case(NamedTuple):
         return np.asarray(found.gamma * v + found.rows @ self.rows)
 
 
-def cases(*, scales: bool) -> Iterator[tuple[Case, np.random.Generator]]:
+def cases(
+    make: Callable[..., Compact] = Compact, *, scales: bool
+) -> Iterator[tuple[Case, np.random.Generator]]:
     """Fewer pairs than slots, as many, and more."""
     rng = np.random.default_rng(0)
     for count in (1, 2, M - 1, M, M + 1, 2 * M + 3) * 10:
         root = rng.standard_normal((N, N))
         curvature = root @ root.T / N + 0.1 * np.eye(N)
-        compact, rows, pairs = Compact(M, scales=scales), np.zeros((0, N)), []
+        compact, rows, pairs = make(M, scales=scales), np.zeros((0, N)), []
         for _ in range(count):
             s, tau = rng.standard_normal(N), rng.uniform(0.2, 1.0) if scales else 1.0
             y = curvature @ s
@@ -49,8 +60,8 @@ def cases(*, scales: bool) -> Iterator[tuple[Case, np.random.Generator]]:
 
 
 @both
-def test_the_two_loop_recursion(scales: bool) -> None:
-    for case, rng in cases(scales=scales):
+def test_the_two_loop_recursion(make: Callable[..., Compact], scales: bool) -> None:
+    for case, rng in cases(make, scales=scales):
         v = rng.standard_normal(N)
         expected = two_loops(case.pairs, v)
         np.testing.assert_allclose(case.product(v), expected, rtol=0, atol=1e-12 * N)
@@ -59,9 +70,9 @@ def test_the_two_loop_recursion(scales: bool) -> None:
 
 
 @both
-def test_dense_updates_from_the_same_scale(scales: bool) -> None:
+def test_dense_updates_from_the_same_scale(make: Callable[..., Compact], scales: bool) -> None:
     """BFGS, and self-scaled BFGS, of the pairs that are kept, from gamma times I."""
-    for case, _ in cases(scales=scales):
+    for case, _ in cases(make, scales=scales):
         s, y, _ = case.pairs[-1]
         dense = ArrayInverse(N, s @ y / (y @ y) * np.eye(N))
         for s, y, tau in case.pairs:
@@ -101,20 +112,55 @@ def test_the_part_of_free_variables(scales: bool) -> None:
         assert found.gamma * v @ v + found.along == pytest.approx(v[free] @ expected, rel=1e-9)
 
 
-def test_no_pairs_are_the_identity() -> None:
-    compact = Compact(3)
+def test_both_ways_agree_where_pairs_fade() -> None:
+    """Scales far apart, and slots in any order."""
+    rng = np.random.default_rng(1)
+    ways = [make(4, scales=True) for make in MAKES.values()]
+    rows = np.zeros((0, N))
+    for age in range(11):
+        s = rng.standard_normal(N) * 10.0 ** rng.uniform(-8, 8)
+        y = s * np.geomspace(1e-3, 1e3, N)
+        slot = ways[0].slot
+        for compact in ways:
+            with_s, with_y = (rows[0::2] @ y).tolist(), (rows[1::2] @ y).tolist()
+            compact.add(with_s, with_y, s @ y, y @ y, 0.5 ** (age % 3))
+        rows = np.vstack([rows[: 2 * slot], s, y, rows[2 * slot + 2 :]])
+        products = (rows @ rng.standard_normal(N)).tolist()
+        numpys, chosen = (compact.weights(products) for compact in ways)
+        assert chosen.gamma == pytest.approx(numpys.gamma, rel=1e-14)
+        np.testing.assert_allclose(chosen.rows, numpys.rows, rtol=1e-9)
+        assert chosen.along == pytest.approx(numpys.along, rel=1e-9)
+
+
+def test_no_pairs_are_the_identity(make: Callable[..., Compact]) -> None:
+    compact = make(3)
     assert len(compact) == 0
-    found = compact.weights(np.zeros(0))
+    found = compact.weights([])
     assert (found.gamma, found.rows.size, found.along) == (1.0, 0, 0.0)
 
 
-def test_what_is_not_finite_is_said() -> None:
-    compact = Compact(2, scales=True)
-    compact.add(np.zeros(0), np.zeros(0), 1.0, 1.0, tau=1e-200)
-    compact.add(np.ones(1), np.ones(1), 1.0, 1.0, tau=1e-200)
+def test_what_is_not_finite_is_said(make: Callable[..., Compact]) -> None:
+    compact = make(2, scales=True)
+    compact.add([], [], 1.0, 1.0, tau=1e-200)
+    compact.add([1.0], [1.0], 1.0, 1.0, tau=1e-200)
     with pytest.raises(ArithmeticError, match="not finite"):
-        compact.weights(np.ones(4))
-    plain = Compact(1)
-    plain.add(np.zeros(0), np.zeros(0), 1.0, 1.0)
+        compact.weights([1.0] * 4)
+    plain = make(1)
+    plain.add([], [], 1.0, 1.0)
     with pytest.raises(ArithmeticError, match="not finite"):
-        plain.weights(np.array([np.inf, 1.0]))
+        plain.weights([np.inf, 1.0])
+
+
+@pytest.mark.skipif(native is None, reason="the Python bridge is chosen")
+def test_what_the_one_in_cpp_refuses() -> None:
+    known = np.eye(2), np.eye(2)
+    for tau, order, products in (
+        (None, [0, 2], [1.0] * 4),
+        (None, [1], [1.0] * 2),
+        (None, [0, 1], [1.0] * 3),
+        (np.ones(3), [0], [1.0] * 2),
+    ):
+        with pytest.raises(ValueError, match="expected"):
+            native.pair_weights(*known, tau, order, 1.0, products)
+    with pytest.raises(ValueError, match="expected"):
+        native.pair_weights(np.eye(2), np.eye(3), None, [0], 1.0, [1.0] * 2)
