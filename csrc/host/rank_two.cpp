@@ -202,4 +202,19 @@ void rank_two_product(double* h, int64_t n, const RankTwo& change, const double*
   pass<true>({h, n, &change, v}, out);
 }
 
+Curvature curvature(
+    const double* product, const double* p, const double* g, const double* before, int64_t n,
+    double* w) {
+  Curvature sums{};
+  for (int64_t i = 0; i < n; ++i) {
+    const double y = g[i] - before[i];
+    w[i] = product[i] + p[i];
+    sums.py += p[i] * y;
+    sums.yw += y * w[i];
+    sums.yy += y * y;
+    sums.gw += g[i] * w[i];
+  }
+  return sums;
+}
+
 }  // namespace minimize

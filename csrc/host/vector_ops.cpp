@@ -127,4 +127,19 @@ double largest(const double* v, int64_t n) {
   return parts.empty() ? 0.0 : *std::max_element(parts.begin(), parts.end());
 }
 
+void combined(
+    const std::vector<double>& c, const std::vector<const double*>& v, int64_t n, double* out) {
+  for_each_chunk(n, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      out[i] = c[0] * v[0][i];
+    }
+    for (size_t k = 1; k < c.size(); ++k) {
+      for (int64_t i = begin; i < end; ++i) {
+        out[i] += c[k] * v[k][i];
+      }
+    }
+    return 0.0;
+  });
+}
+
 }  // namespace minimize

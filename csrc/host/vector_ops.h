@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <utility>
+#include <vector>
 
 namespace minimize {
 
@@ -19,5 +20,9 @@ std::pair<bool, double> compare_and_measure(
 
 /// max |v_i| of n values without NaN; 0 if there are none.
 double largest(const double* v, int64_t n);
+
+/// out = the sum of c_i v_i, which are added in their order, in one pass.
+void combined(
+    const std::vector<double>& c, const std::vector<const double*>& v, int64_t n, double* out);
 
 }  // namespace minimize

@@ -109,6 +109,24 @@ double largest(py::handle v) {
   return largest(FlatInput(v, size).data(), size);
 }
 
+py::array combined(
+    const std::vector<double>& coefficients, const std::vector<py::handle>& vectors) {
+  TORCH_CHECK_VALUE(
+      !vectors.empty() && coefficients.size() == vectors.size(),
+      "expected a coefficient for each of at least one vector, got ", coefficients.size(), " for ",
+      vectors.size(), ".");
+  TORCH_CHECK_TYPE(py::isinstance<py::array>(vectors[0]), "expected a float64 vector.");
+  const auto size = py::reinterpret_borrow<py::array>(vectors[0]).size();
+  std::vector<FlatInput> inputs;
+  std::vector<const double*> data;
+  for (const py::handle vector : vectors) {
+    data.push_back(inputs.emplace_back(vector, size).data());
+  }
+  py::array_t<double> out(size);
+  combined(coefficients, data, size, out.mutable_data());
+  return out;
+}
+
 py::array symmetric_product(const Matrix& h, py::handle v) {
   const int64_t n = check_square(h);
   const FlatInput input(v, n);
@@ -132,6 +150,17 @@ py::array rank_two_product(
   const py::gil_scoped_release no_gil;
   rank_two_product(matrix, n, change, input.data(), to);
   return out;
+}
+
+std::tuple<py::array, double, double, double, double> curvature(
+    py::handle product, py::handle p, py::handle g, py::handle before) {
+  TORCH_CHECK_TYPE(py::isinstance<py::array>(g), "expected a float64 vector.");
+  const auto size = py::reinterpret_borrow<py::array>(g).size();
+  py::array_t<double> w(size);
+  const Curvature sums = curvature(
+      FlatInput(product, size).data(), FlatInput(p, size).data(), FlatInput(g, size).data(),
+      FlatInput(before, size).data(), size, w.mutable_data());
+  return {w, sums.py, sums.yw, sums.yy, sums.gw};
 }
 
 py::array pair_sums(

@@ -74,6 +74,8 @@ double distance(py::handle a, py::handle b);
 std::pair<bool, double> compare_and_measure(py::handle x, py::handle known, py::handle before);
 double largest(py::handle v);
 
+py::array combined(const std::vector<double>& coefficients, const std::vector<py::handle>& vectors);
+
 /// A symmetric matrix of shape (n, n), of which the part on and below the diagonal is used; must
 /// be float64, contiguous and writable, or TypeError or ValueError says what it is.
 using Matrix = py::array_t<double, py::array::c_style>;
@@ -83,6 +85,8 @@ py::array symmetric_product(const Matrix& h, py::handle v);
 py::array rank_two_product(
     Matrix& h, double tau, double ss, double sw, double ww, py::handle s, py::handle w,
     py::handle v);
+std::tuple<py::array, double, double, double, double> curvature(
+    py::handle product, py::handle p, py::handle g, py::handle before);
 
 /// Those of host/pairs.h over the first rows of w, a contiguous array of float64 or float32 of
 /// shape (rows, n); the sums are a new array. TypeError or ValueError for anything else.

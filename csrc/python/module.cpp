@@ -164,6 +164,10 @@ void bind_inverse(py::module_& m) {
       "Makes H / tau + [s w] M [s w]' of it, on and below the diagonal, and returns its product "
       "with v, in one pass.");
   m.def(
+      "curvature", py::overload_cast<py::handle, py::handle, py::handle, py::handle>(curvature),
+      py::arg("product"), py::arg("p"), py::arg("g"), py::arg("before"),
+      "w = product + p, and p'y, y'w, y'y and g'w, y being g - before, in one pass.");
+  m.def(
       "has_kernels",
       [](c10::Device device) { return find_device_kernels(device.type()) != nullptr; },
       py::arg("device"), "Whether this build has kernels for a device of this kind.");
@@ -310,6 +314,10 @@ PYBIND11_MODULE(_C, m) {
   m.def(
       "largest", py::overload_cast<py::handle>(largest), py::arg("v"),
       "max |v_i|; 0 if v is empty.");
+  m.def(
+      "combined",
+      py::overload_cast<const std::vector<double>&, const std::vector<py::handle>&>(combined),
+      py::arg("coefficients"), py::arg("vectors"), "The sum of c_i v_i as a new vector.");
   bind_inverse(m);
   bind_pairs(m);
   bind_threads(m);

@@ -77,6 +77,10 @@ class Space(Protocol[V]):
     def combined(self, coefficients: Sequence[float], vectors: Sequence[V]) -> V:
         """The sum of c_i v_i, a new vector."""
 
+    def curvature(self, product: V, p: V, gradient: V, before: V) -> tuple[V, Any, Any, Any, Any]:
+        """w = product + p, a new vector, and the scalars p'y, y'w, y'y and g'w, where
+        y = gradient - before."""
+
     def scalars(self, values: Sequence[Any]) -> V:
         """Scalars as a vector, without waiting."""
 
@@ -114,6 +118,8 @@ class ArraySpace:
     distance = staticmethod(vectors.distance)
     compare_and_measure = staticmethod(vectors.compare_and_measure)
     largest = staticmethod(vectors.largest)
+    combined = staticmethod(vectors.combined)
+    curvature = staticmethod(vectors.curvature)
 
     def size(self, v: Array) -> int:
         return v.size
@@ -142,12 +148,6 @@ class ArraySpace:
 
     def stepped(self, x: Array, step: float, p: Array) -> Array:
         return x + step * p
-
-    def combined(self, coefficients: Sequence[float], vectors: Sequence[Array]) -> Array:
-        total = coefficients[0] * vectors[0]
-        for coefficient, vector in zip(coefficients[1:], vectors[1:], strict=True):
-            total += coefficient * vector
-        return total
 
     def scalars(self, values: Sequence[Any]) -> Array:
         return np.array(values, dtype=np.float64)
@@ -236,6 +236,13 @@ class TensorSpace:
         for coefficient, vector in zip(coefficients[1:], vectors[1:], strict=True):
             total.add_(vector, alpha=coefficient)
         return total
+
+    def curvature(
+        self, product: Tensor, p: Tensor, gradient: Tensor, before: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        w, y = product + p, gradient - before
+        dot = torch.dot
+        return w, dot(p, y), dot(y, w), dot(y, y), dot(gradient, w)
 
     def scalars(self, values: Sequence[Any]) -> Tensor:
         return torch.stack(list(values))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,11 +19,15 @@ from .python_checks import check_vectors
 __all__ = [
     "as_vector",
     "clip",
+    "combined",
     "compare_and_measure",
+    "curvature",
     "distance",
     "inwards",
     "largest",
+    "python_combined",
     "python_compare_and_measure",
+    "python_curvature",
     "python_distance",
     "python_largest",
     "python_same_values",
@@ -97,6 +101,22 @@ def python_largest(v: Array) -> float:
     return max(float(v.max()), -float(v.min())) if v.size else 0.0
 
 
+def python_combined(coefficients: Sequence[float], vectors: Sequence[Array]) -> Array:
+    """The sum of c_i v_i, which are added in their order."""
+    total = coefficients[0] * vectors[0]
+    for coefficient, vector in zip(coefficients[1:], vectors[1:], strict=True):
+        total += coefficient * vector
+    return total
+
+
+def python_curvature(
+    product: Array, p: Array, g: Array, before: Array
+) -> tuple[Array, float, float, float, float]:
+    """w = product + p, and p'y, y'w, y'y and g'w, y being g - before."""
+    w, y = product + p, g - before
+    return w, float(p @ y), float(y @ w), float(y @ y), float(g @ w)
+
+
 same_values: Callable[[Vector, Vector], bool] = (
     python_same_values if native is None else native.same_values
 )
@@ -112,3 +132,13 @@ compare_and_measure: Callable[[Vector, Vector, Vector], tuple[bool, float]] = (
 
 largest: Callable[[Vector], float] = python_largest if native is None else native.largest
 """max |v_i| of a vector without NaN; 0 if it is empty."""
+
+combined: Callable[[Sequence[float], Sequence[Vector]], Vector] = (
+    python_combined if native is None else native.combined
+)
+"""The sum of c_i v_i, a new vector."""
+
+curvature: Callable[[Vector, Vector, Vector, Vector], tuple[Vector, float, float, float, float]] = (
+    python_curvature if native is None else native.curvature
+)
+"""w = product + p, and p'y, y'w, y'y and g'w, y being g - before, in one pass."""

@@ -208,12 +208,12 @@ class QuasiNewton(Generic[V]):
 
     def _curvature(self, gradient: V) -> list[Any]:
         """p'y, y'Hy, y'y and g+'Hy, H having been multiplied by the new gradient."""
-        space, line = self._space, self._line
+        line = self._line
         line.product = self._inverse.product(gradient)
-        line.w = space.stepped(line.product, 1.0, line.direction)
-        y = space.stepped(gradient, -1.0, self.gradient)
-        dot = space.dot
-        return [dot(line.direction, y), dot(y, line.w), dot(y, y), dot(gradient, line.w)]
+        line.w, *scalars = self._space.curvature(
+            line.product, line.direction, gradient, self.gradient
+        )
+        return scalars
 
     def _accept(self, x: V, step: float, answer: Answer[V]) -> None:
         """The trial becomes the iterate; H is updated, and the next line made, unless it ends."""
@@ -226,7 +226,7 @@ class QuasiNewton(Generic[V]):
             self._small_step = self._line.slope == 0.0
         self.nit += 1
         if self._size > self._rules.gtol and not self._small_step:
-            curvature = more or [float(scalar) for scalar in self._curvature(gradient)]
+            curvature = more or self._curvature(gradient)
             self._line = self._next_line(step, slope, gradient, curvature)
         self._before = self.value
         self.x, self.value, self.gradient = x, answer.value, gradient

@@ -15,6 +15,8 @@ from scipy.optimize import OptimizeResult
 from torch import Tensor, nn
 
 from pytorch_minimize.bridge.space import ARRAYS, TensorSpace
+from pytorch_minimize.bridge.vectors import python_combined, python_curvature
+from pytorch_minimize.extension import native
 
 TENSORS = TensorSpace()
 KINDS = ("arrays", "tensors")
@@ -132,3 +134,43 @@ def test_zeros_of_two_signs_are_two_points() -> None:
     a, b = np.array([0.0]), np.array([-0.0])
     assert not ARRAYS.same(a, b)
     assert not TENSORS.same(torch.tensor(a), torch.tensor(b))
+
+
+@pytest.mark.parametrize("n", [1, 7, 100_003])
+def test_a_sum_of_vectors_has_the_bits_of_numpys(n: int) -> None:
+    rng = np.random.default_rng(n)
+    for count in (1, 2, 3):
+        c, v = rng.standard_normal(count).tolist(), list(rng.standard_normal((count, n)))
+        held = [vector.copy() for vector in v]
+        assert np.array_equal(ARRAYS.combined(c, v), python_combined(c, v))
+        assert all(map(np.array_equal, v, held))
+    apart = rng.standard_normal(2 * n)[::2]
+    assert np.array_equal(ARRAYS.combined([2.0], [apart]), 2.0 * apart)
+
+
+@pytest.mark.parametrize("n", [1, 7, 1000])
+def test_curvature_is_the_same_in_numpy_and_torch(n: int) -> None:
+    given = list(np.random.default_rng(n).standard_normal((4, n)))
+    w, *sums = ARRAYS.curvature(*given)
+    product, p, g, before = given
+    assert np.array_equal(w, product + p)
+    y = g - before
+    rounding = 1e-15 * n * float(np.abs(np.array(given)).max() ** 2 + 1.0) * 8.0
+    for others in (python_curvature(*given), TENSORS.curvature(*map(torch.from_numpy, given))):
+        assert np.array_equal(others[0], w)
+        assert np.allclose([float(each) for each in others[1:]], sums, rtol=0, atol=rounding)
+    assert np.allclose([p @ y, y @ w, y @ y, g @ w], sums, rtol=0, atol=rounding)
+
+
+@pytest.mark.skipif(native is None, reason="the Python bridge is chosen")
+def test_the_passes_in_cpp_refuse_other_vectors() -> None:
+    x = np.ones(3)
+    with pytest.raises(ValueError, match="a coefficient for each"):
+        native.combined([1.0], [x, x])
+    with pytest.raises(ValueError, match="a coefficient for each"):
+        native.combined([], [])
+    for other in (np.ones(2), np.ones(3, np.float32)):
+        with pytest.raises((TypeError, ValueError), match="float64 array of shape"):
+            native.combined([1.0, 1.0], [x, other])
+        with pytest.raises((TypeError, ValueError), match="float64 array of shape"):
+            native.curvature(x, other, x, x)

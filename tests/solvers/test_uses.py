@@ -116,7 +116,7 @@ def test_a_tolerance_that_nothing_meets_ends_where_the_gradient_is_zero(method: 
     optimizer.step(lambda: (x**2).sum())
     res = optimizer.res
     assert res.success
-    assert res.nit < 40  # of 400
+    assert res.nit < 100  # of 400; how many it takes hangs on roundings
     assert np.abs(res.x).max() < 1e-160
 
 
