@@ -9,20 +9,21 @@ import scipy
 import torch
 from scipy.optimize import OptimizeResult
 
+from ..bridge.space import TensorSpace
 from ..closure.population import VectorizedLoss
 from ..record.profile import Profile
 from ..region.constraints import ClosureConstraint
 from ..region.region import Region
 from ..row import BoundedNative, Native
 from ..run.optimizer import Run
-from ..run.protocol import Solver
+from ..run.protocol import Solver, Trial
 from ..scipy_minimize.arguments import Arguments
-from ..typing import Array
 from ..wording import shown
 from .batch import Batch, check_agreement
-from .generators import GeneratedWalk, walk_by_stages
+from .generators import GeneratedWalk, walk_in_rounds
 from .member import Row, RowEvaluator
 from .rounds import RunWalk, advance_together
+from .row_vectors import row_vectors
 from .runs import OneRun, Runs
 from .threads import ThreadedWalk
 
@@ -87,6 +88,7 @@ class AllAtOnce:
         self._batch = Batch(
             vectorized,
             whole.bridge,
+            row_vectors(whole.space),
             recover,
             gradient=arguments.asks.gradient,
             on_clock=lambda code: whole.guard.run("closure", "vectorized", code),
@@ -116,14 +118,12 @@ class AllAtOnce:
             whole.guard.release()
 
     def _walks(self) -> Iterator[RunWalk]:
-        bridge = self._whole.bridge
-        templates = [torch.empty_like(p, device="cpu") for p in bridge.params]
+        bridge, space = self._whole.bridge, self._whole.space
+        where = space.device if isinstance(space, TensorSpace) else torch.device("cpu")
+        templates = [torch.empty_like(p, device=where) for p in bridge.params]
         for number in self._runs.numbers():
-            yield self._walk(number, Row(bridge, templates, self._recover, self._start(number)))
-
-    def _start(self, number: int) -> Array:
-        start: Array = self._runs.starts[number]
-        return start
+            start = space.as_vector(self._runs.starts[number])
+            yield self._walk(number, Row(bridge, space, templates, self._recover, start))
 
     def _walk(self, number: int, row: Row) -> RunWalk:
         arguments, native = self._arguments, self._arguments.row.native
@@ -145,20 +145,22 @@ class AllAtOnce:
         return walk
 
     def _by_stages(self, number: int, evaluator: RowEvaluator, native: Native) -> RunWalk:
-        evaluator.ask = lambda x: self._batch(x[None])[0]  # an end of which nothing is known
+        evaluator.ask = lambda x: self._batch([Trial(x)])[0]  # an end of which nothing is known
         one = OneRun(self._runs, number, evaluator, self._runs.lend)
         self._members.append(one)
         solver = self._solver(native, evaluator.bridge.numel, one.run)
-        return GeneratedWalk(walk_by_stages(solver, one.run, one.plan, one.finished))
+        return GeneratedWalk(walk_in_rounds(solver, one.run, one.plan, one.finished))
 
-    def _solver(self, native: Native, n: int, run: Run) -> Solver[Array]:
+    def _solver(self, native: Native, n: int, run: Run) -> Solver[Any]:
         options, bounds = self._arguments.keywords["options"], self._runs.whole.bounds
+        space = self._whole.space
+        device = space.device if isinstance(space, TensorSpace) else None
         made: Any
         if bounds is None:
-            made = native.make(options, n, None, None)
+            made = native.make(options, n, device, None)
         else:
             run.objective.look_in(Region(bounds))  # the solver keeps them itself
             bounded: BoundedNative = native  # type: ignore[assignment]
-            made = bounded.make_within(options, n, None, bounds)
-        solver: Solver[Array] = made
+            made = bounded.make_within(options, n, device, bounds)
+        solver: Solver[Any] = made
         return solver

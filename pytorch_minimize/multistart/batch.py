@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ..bridge.interface import Bridge
 from ..closure.population import VectorizedLoss
-from ..typing import Array
+from ..run.protocol import Trial
+from .row_vectors import RowVectors
 
 __all__ = ["Batch", "RowAnswer", "check_agreement"]
 
@@ -25,12 +25,14 @@ class RowAnswer(NamedTuple):
         gradient: of it, shape (n,), never written again; None where none is computed.
         finite: whether both are.
         raised: what ``recover`` names was raised there, in words; "" where nothing was.
+        scalars: what was measured of the gradient, where it came over with the loss.
     """
 
     value: float
-    gradient: Array | None
+    gradient: Any
     finite: bool
     raised: str = ""
+    scalars: Sequence[float] = ()
 
 
 _Found: TypeAlias = tuple[Tensor, list[Tensor | None] | None]
@@ -46,6 +48,7 @@ class Batch:
     Args:
         vectorized: the user's: a list of stacked parameters -> losses, shape (S,).
         bridge: between points and stacks.
+        rows: how the vectors of all runs are one matrix.
         recover: exceptions that stand for a loss of NaN. Where one is raised the points are
             evaluated in halves, down to those that it is about.
         gradient: whether gradients are computed.
@@ -60,35 +63,36 @@ class Batch:
     def __init__(
         self,
         vectorized: VectorizedLoss,
-        bridge: Bridge,
+        bridge: Bridge[Any],
+        rows: RowVectors,
         recover: tuple[type[Exception], ...],
         *,
         gradient: bool,
         on_clock: Callable[[Callable[[], Any]], Any],
     ) -> None:
         self._vectorized, self._bridge, self._recover = vectorized, bridge, recover
-        self._gradient, self._on_clock = gradient, on_clock
+        self._gradient, self._on_clock, self._rows = gradient, on_clock, rows
 
-    def __call__(self, points: Array) -> list[RowAnswer]:
-        stacks = self._bridge.unflatten_rows(points)
-        found = self._on_clock(lambda: self._tried(stacks, len(points)))
+    def __call__(self, trials: Sequence[Trial[Any]]) -> list[RowAnswer]:
+        stacks = self._bridge.unflatten_rows(self._rows.stacked([trial.x for trial in trials]))
+        found = self._on_clock(lambda: self._tried(stacks, len(trials)))
         if isinstance(found, str):
-            return self._halved(points, found)
+            return self._halved(trials, found)
         losses, grads = found
-        values = losses.detach().to("cpu", torch.float64).numpy()
-        finite = np.isfinite(values)
         if grads is None:
-            return [
-                RowAnswer(value, None, good)
-                for value, good in zip(values.tolist(), finite.tolist(), strict=True)
-            ]
-        gradients = np.empty(points.shape)
-        if not self._bridge.flatten_rows(grads, gradients):
-            finite &= np.isfinite(gradients).all(axis=1)
-        # Copies: a run that keeps its row would keep those of all.
+            values = losses.detach().to("cpu", torch.float64).tolist()
+            return [RowAnswer(value, None, math.isfinite(value)) for value in values]
+        gradients = self._rows.empty(len(trials), self._bridge.numel)
+        all_finite = self._bridge.flatten_rows(grads, gradients)
+        rows = self._rows.apart(gradients)
+        measured = [
+            () if trial.measure is None else trial.measure(row)
+            for trial, row in zip(trials, rows, strict=True)
+        ]
+        read = self._rows.read(losses.detach(), gradients, all_finite, measured)
         return [
-            RowAnswer(value, row.copy(), good)
-            for value, row, good in zip(values.tolist(), gradients, finite.tolist(), strict=True)
+            RowAnswer(value, row, finite and math.isfinite(value), "", scalars)
+            for row, (value, finite, scalars) in zip(rows, read, strict=True)
         ]
 
     def _tried(self, stacks: list[Tensor], count: int) -> _Found | str:
@@ -117,13 +121,13 @@ class Batch:
             )
         return losses, grads
 
-    def _halved(self, points: Array, why: str) -> list[RowAnswer]:
+    def _halved(self, trials: Sequence[Trial[Any]], why: str) -> list[RowAnswer]:
         """The answers where ``vectorized`` raises for some of the points; NaN for these."""
-        if len(points) == 1:
-            gradient = np.full(points.shape[1], math.nan) if self._gradient else None
+        if len(trials) == 1:
+            gradient = trials[0].x * math.nan if self._gradient else None
             return [RowAnswer(math.nan, gradient, False, why)]
-        halves = np.array_split(points, 2)
-        return [answer for half in halves for answer in self(half)]
+        middle = (len(trials) + 1) // 2
+        return [*self(trials[:middle]), *self(trials[middle:])]
 
 
 def check_agreement(alone: float, together: float) -> None:

@@ -1,28 +1,27 @@
-"""A solver of ours, as something that asks for points and is told: its stages, without a thread."""
+"""A solver of ours, as something that asks for points and is told, without a thread."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from scipy.optimize import OptimizeResult
 
 from ..problem.evaluation import Evaluation
-from ..run.endings import Ending, ended
+from ..run.loop import walk
 from ..run.optimizer import Run
 from ..run.plan import Plan
-from ..run.protocol import Answer, Solver, Stage, Trial
-from ..typing import Array
+from ..run.protocol import Solver, Trial
 from .batch import RowAnswer
 from .ledger import RunObjective
 from .member import RowEvaluator
 
-__all__ = ["GeneratedWalk", "Walk", "walk_by_stages"]
+__all__ = ["GeneratedWalk", "walk_in_rounds"]
 
 R = TypeVar("R")
 
-Walk = Generator[Array, RowAnswer, R]
-"""Yields points, is sent what the round gave there, and returns a result."""
+_Asking = Generator[Trial[Any], RowAnswer, R]
+"""Yields trials, is sent what the round gave there, and returns a result."""
 
 
 class GeneratedWalk(Generic[R]):
@@ -34,32 +33,30 @@ class GeneratedWalk(Generic[R]):
 
     result: R
 
-    def __init__(self, walk: Walk[R]) -> None:
-        self._walk = walk
+    def __init__(self, asking: _Asking[R]) -> None:
+        self._asking = asking
 
-    def resume(self, answer: RowAnswer | None) -> Array | None:
+    def resume(self, answer: RowAnswer | None) -> Trial[Any] | None:
         try:
-            return next(self._walk) if answer is None else self._walk.send(answer)
+            return next(self._asking) if answer is None else self._asking.send(answer)
         except StopIteration as stop:
             self.result = stop.value
             return None
 
     def abandon(self) -> None:
-        self._walk.close()
+        self._asking.close()
 
     def forget(self) -> None:
         """Nothing is kept."""
 
 
-def walk_by_stages(
-    solver: Solver[Array],
+def walk_in_rounds(
+    solver: Solver[Any],
     run: Run,
     plan: Plan,
     finished: Callable[[OptimizeResult], R],
-) -> Walk[R]:
+) -> _Asking[R]:
     """The run of a solver of ours, to its end or to where the watch ends it.
-
-    As :func:`pytorch_minimize.run.loop.solve` on arrays, but that it yields where that evaluates.
 
     Args:
         solver: a new one, of gradients alone.
@@ -68,76 +65,27 @@ def walk_by_stages(
         plan: of the solver.
         finished: the solver's result -> what is left of the run.
     """
-    objective, watch, counts = run.objective, run.watch, run.evaluator.profile.counts
-    stage, ending, x, status = solver.start(run.x0), None, None, None
-    while ending is None and status is None:
-        before = solver.nit
-        ending = yield from _go_through(stage, run)
-        if ending is None and solver.nit > before:
-            ending = watch.iteration(solver.x, OptimizeResult(x=solver.x, fun=solver.value))
-            x = None if ending is None else solver.x
-        status = solver.done() if ending is None else None
-        if ending is None and status is None:
-            stage = solver.step()
-    counts["jac"] = objective.evaluations
-    if ending is not None:
-        fields = plan.habits.result
-        res = ended(ending, objective, fields, x=x, nit=watch.nit)
-        res = OptimizeResult({**solver.fields(), **res})
-    else:
-        assert status is not None
-        res = _result(solver, run, status)
-    if objective.nonfinite and run.evaluator.known(res.x) is None:
+    walked = walk(solver, run, plan)
+    try:
+        trial = next(walked)
+        while True:
+            known = run.evaluator.known(trial.x)
+            trial = walked.send(known or (yield from _evaluate(trial, run)))
+    except StopIteration as end:
+        res: OptimizeResult = end.value
+    finally:
+        walked.close()
+    if run.objective.nonfinite and run.evaluator.known(res.x) is None:
         # Where there was NaN the gradient at the end is looked at once more.
-        yield from _evaluate(res.x.copy(), run)
+        yield from _evaluate(Trial(run.evaluator.space.copy(res.x)), run)
     return finished(res)
 
 
-def _go_through(stage: Stage[Array], run: Run) -> Walk[Ending | None]:
-    """Go through a stage; why the run ended inside it, if it did."""
-    evaluator, watch = run.evaluator, run.watch
-    try:
-        wanted = next(stage, None)
-        while wanted is not None:
-            assert isinstance(wanted, Trial)
-            ending = watch.due() if watch.looks else None
-            if ending is not None:
-                return ending
-            found = evaluator.known(wanted.x) or (yield from _evaluate(wanted.x, run))
-            value, gradient, finite = found[1:4]
-            assert gradient is not None
-            measured = wanted.measure if finite else None
-            scalars = () if measured is None else measured(gradient).tolist()
-            try:
-                wanted = stage.send(Answer(value, gradient, finite, scalars))
-            except StopIteration:
-                break
-    finally:
-        stage.close()
-    return None
-
-
-def _evaluate(x: Array, run: Run) -> Walk[Evaluation[Array]]:
-    """What the round gives at x, filed."""
+def _evaluate(trial: Trial[Any], run: Run) -> _Asking[Evaluation[Any]]:
+    """What the round gives there, filed."""
     objective, evaluator = run.objective, run.evaluator
     assert isinstance(objective, RunObjective)
     assert isinstance(evaluator, RowEvaluator)
     objective.count()
-    answer = yield x
-    return objective.observe(evaluator.take(x, answer))
-
-
-def _result(solver: Solver[Array], run: Run, status: int) -> OptimizeResult:
-    evaluations = run.objective.evaluations
-    return OptimizeResult(
-        x=solver.x,
-        fun=solver.value,
-        jac=solver.gradient,
-        nit=solver.nit,
-        nfev=evaluations,
-        njev=evaluations,
-        status=status,
-        success=status == 0,
-        message=solver.message(status),
-        **solver.fields(),
-    )
+    answer = yield trial
+    return objective.observe(evaluator.take(trial.x, answer))

@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, cast
 
-import numpy as np
 from torch import Tensor
 
 from ..bridge.interface import Bridge, V
-from ..bridge.space import ARRAYS
+from ..bridge.space import Space
 from ..problem.evaluation import Evaluation, Source
 from ..problem.evaluator import Evaluator
 from ..problem.guard import make_guard
 from ..record.profile import Profile
-from ..typing import Array
 from .batch import RowAnswer
 
 __all__ = ["Row", "RowEvaluator"]
@@ -25,7 +23,8 @@ class Row:
 
     Args:
         bridge: of the model, which stays where it is.
-        templates: the parameters by dtype and shape, on the host, where the run's vectors are.
+        space: of the run's vectors.
+        templates: the parameters by dtype and shape, where the run's vectors are.
         recover: exceptions that stand for a loss of NaN.
         x: where the run starts.
     """
@@ -35,22 +34,23 @@ class Row:
 
     def __init__(
         self,
-        bridge: Bridge,
+        bridge: Bridge[Any],
+        space: Space[Any],
         templates: list[Tensor],
         recover: tuple[type[Exception], ...],
-        x: Array,
+        x: Any,
     ) -> None:
         self.numel, self.params, self.recover = bridge.numel, templates, recover
-        self._x = x
+        self.space, self._x = space, x
 
-    def flatten_params(self) -> Array:
+    def flatten_params(self) -> Any:
         return self._x
 
-    def load_params(self, x: Array) -> None:
+    def load_params(self, x: Any) -> None:
         self._x = x
 
-    def flatten_grads(self) -> Array:
-        return np.zeros(self.numel)
+    def flatten_grads(self) -> Any:
+        return self.space.zeros_like(self._x)
 
     def has_grads(self) -> bool:
         return False
@@ -58,14 +58,14 @@ class Row:
     def clear_grads(self) -> None:
         """The model's gradients are of no run."""
 
-    def load_grads(self, x: Array) -> None:
+    def load_grads(self, x: Any) -> None:
         """As :meth:`clear_grads`."""
 
     def release(self) -> None:
         """Nothing waits to be reused."""
 
 
-class RowEvaluator(Evaluator[Array]):
+class RowEvaluator(Evaluator[Any]):
     """Where one run is, and what rounds gave it there.
 
     Args:
@@ -77,48 +77,49 @@ class RowEvaluator(Evaluator[Array]):
         ask: point -> answer; it may wait for the others.
     """
 
-    ask: Callable[[Array], RowAnswer]
+    ask: Callable[[Any], RowAnswer]
 
     def __init__(self, row: Row, profile: Profile, *, gradient: bool, keeps_points: bool) -> None:
         source: Any = row
         super().__init__(
             source,
             cast("Bridge", row),
-            ARRAYS,
+            row.space,
             make_guard(profile),
             profile,
             gradient=gradient,
             keeps_points=keeps_points,
-            source=cast("Source[Array]", source),
+            source=cast("Source[Any]", source),
         )
         self._row = row
 
     def evaluate(
         self,
-        x: Array,
+        x: Any,
         permit: Callable[[], None] | None = None,
         measure: Callable[[V], V] | None = None,
-    ) -> Evaluation[Array]:
+    ) -> Evaluation[Any]:
         here = self.here
         if here is not None and self._same(x, here.x):
             return here
         self.guard.check()
         if permit is not None:
             permit()
-        x = x if self.keeps_points else x.copy()
+        x = x if self.keeps_points else self.space.copy(x)
         try:
             return self.take(x, self.ask(x))
         except BaseException as error:
             self.guard.remember(error)  # also where the solver keeps it to itself
             raise
 
-    def take(self, x: Array, answer: RowAnswer) -> Evaluation[Array]:
+    def take(self, x: Any, answer: RowAnswer) -> Evaluation[Any]:
         """The run is at x, which is never written again, and was told this of it."""
         self._move(x)
         self.evaluations += 1
-        value, gradient, finite, raised = answer
+        value, gradient, finite, raised, scalars = answer
         self._row.recovered = raised != ""
         if raised:
             self._row.recovered_why = raised
-        self.here = found = Evaluation(x, value, gradient, finite, raised != "")
+        recovered = raised != ""
+        self.here = found = Evaluation(x, value, gradient, finite, recovered, scalars=scalars)
         return found

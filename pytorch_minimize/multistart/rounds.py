@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol
-
-import numpy as np
+from typing import Any, Protocol
 
 from ..record.profile import Profile
-from ..typing import Array
+from ..run.protocol import Trial
 from .batch import Batch, RowAnswer
 from .threads import kept_filters
 
@@ -18,8 +16,8 @@ __all__ = ["RunWalk", "advance_together"]
 class RunWalk(Protocol):
     """A run that asks for points: a thread, or a generator."""
 
-    def resume(self, answer: RowAnswer | None) -> Array | None:
-        """Let it go on with an answer; the next point that it asks for, None where it is over."""
+    def resume(self, answer: RowAnswer | None) -> Trial[Any] | None:
+        """Let it go on with an answer; what it asks for next, None where it is over."""
 
     def abandon(self) -> None:
         """End it where it is."""
@@ -44,14 +42,14 @@ def advance_together(
     begun: list[RunWalk] = []
     try:
         with kept_filters():
-            waiting = []
+            waiting: list[tuple[RunWalk, Trial[Any] | None]] = []
             for walk in walks:
                 begun.append(walk)
                 waiting.append((walk, walk.resume(None)))
             unanswered = True
-            while waiting := [(walk, x) for walk, x in waiting if x is not None]:
+            while asking := [(walk, trial) for walk, trial in waiting if trial is not None]:
                 profile.begin("bridge")
-                answers = batch(np.stack([x for _, x in waiting if x is not None]))
+                answers = batch([trial for _, trial in asking])
                 profile.count("points", len(answers))
                 profile.begin("solver")
                 if unanswered:
@@ -59,7 +57,7 @@ def advance_together(
                     unanswered = False
                 waiting = [
                     (walk, walk.resume(answer))
-                    for (walk, _), answer in zip(waiting, answers, strict=True)
+                    for (walk, _), answer in zip(asking, answers, strict=True)
                 ]
     finally:
         with kept_filters():

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from time import sleep
 from typing import Any, Generic, TypeVar
 
+from ..run.protocol import Trial
 from ..typing import Array
 from .batch import RowAnswer
 
@@ -64,7 +65,7 @@ class ThreadedWalk(Generic[R]):
 
     Example:
         >>> walk = ThreadedWalk(lambda walk: walk.ask(np.ones(2)).value + 1.0, "run 0")
-        >>> walk.resume(None)
+        >>> walk.resume(None).x
         array([1., 1.])
         >>> walk.resume(RowAnswer(41.0, None, True)), walk.result
         (None, 42.0)
@@ -86,11 +87,11 @@ class ThreadedWalk(Generic[R]):
             target=context.run, args=(self._begin,), name=name, daemon=True
         )
 
-    def resume(self, answer: RowAnswer | None) -> Array | None:
+    def resume(self, answer: RowAnswer | None) -> Trial[Array] | None:
         """Let the run go on with an answer, to where it asks again.
 
         Returns:
-            The point that it asks for; None where it is over.
+            What it asks for; None where it is over.
 
         Raises:
             What the run raised.
@@ -103,12 +104,12 @@ class ThreadedWalk(Generic[R]):
             if self._error is not None:
                 raise self._error
             return None
-        point: Array = asked
-        return point
+        trial: Trial[Array] = asked
+        return trial
 
     def ask(self, x: Array) -> RowAnswer:
         """In the thread: what the round gives at x."""
-        answer: RowAnswer = self._wait(x)
+        answer: RowAnswer = self._wait(Trial(x))
         return answer
 
     def call(self, code: Callable[[], Any]) -> Any:

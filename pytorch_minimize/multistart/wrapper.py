@@ -184,7 +184,7 @@ class MultiStartWrapper(MinimizeOptimizer):
 
     def _make_evaluator(self, runner: ClosureRunner) -> Evaluator[Any]:
         self._runner = runner
-        if self._vectorized is None:
+        if self._vectorized is None or self._arguments.row.native is not None:
             return super()._make_evaluator(runner)
         return self._evaluator(runner, self._arguments.asks)
 
@@ -225,8 +225,11 @@ class MultiStartWrapper(MinimizeOptimizer):
         res = OptimizeResult(best, x=space.copy(space.as_vector(best.x)))
         del res["history"]
         name = "grad" if "grad" in res else "jac"
-        if isinstance(res.get(name), np.ndarray) and np.isnan(res[name]).any():
-            del res[name]  # unknown where a limit ended it, and not to be looked for then
+        if isinstance(res.get(name), np.ndarray):
+            if np.isnan(res[name]).any():
+                del res[name]  # unknown where a limit ended it, and not to be looked for then
+            else:
+                res[name] = space.as_vector(res[name])
         res.runs, res.evaluations = len(runs.results), objective.evaluations
         res.rounds = self.profile.counts.get("vectorized", 0)
         keeps = self._arguments.row.habits.keeps_bounds and whole.bounds is not None

@@ -1,24 +1,28 @@
-"""The loop that solvers of our own run in: it evaluates for them, and decides when they end."""
+"""The loop that solvers of our own run in: it answers what they ask, and decides when they end."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from functools import partial
 from typing import Any
 
 from scipy.optimize import OptimizeResult
 
 from ..problem.curved import CurvedEvaluator
+from ..problem.evaluation import Evaluation
 from .endings import USERS_HESS, Ending, ended
 from .optimizer import Run
 from .plan import Plan
 from .protocol import Answer, Product, Request, Solver, Stage, Trial
 
-__all__ = ["solve"]
+__all__ = ["Walk", "solve", "walk"]
 
 UsersProduct = Callable[[Any, Any], Any]
 More = Callable[[Any], Any]
+Walk = Generator[Trial[Any], Evaluation[Any], OptimizeResult]
+"""A run: yields what it wants evaluated, is sent what the closure gave there, filed, and returns
+its result."""
 
 
 def solve(
@@ -44,11 +48,34 @@ def solve(
     Returns:
         A result as scipy's, with the solver's own fields besides.
     """
+    walked, evaluate = walk(solver, run, plan, hessp, more), run.objective.evaluate
+    try:
+        asked = next(walked)
+        while True:
+            asked = walked.send(evaluate(asked.x, measure=asked.measure))
+    except StopIteration as end:
+        res: OptimizeResult = end.value
+        return res
+    finally:
+        walked.close()
+
+
+def walk(
+    solver: Solver[Any],
+    run: Run,
+    plan: Plan,
+    hessp: UsersProduct | None = None,
+    more: More | None = None,
+) -> Walk:
+    """As :func:`solve`, for who evaluates: where a run is one of many, all of them at once.
+
+    What it yields has a ``measure`` where scalars are to come over with the loss.
+    """
     asked = _Asked(run, hessp, more)
     stage, ending, x, status = solver.start(run.x0), None, None, None
     while ending is None and status is None:
         before = solver.nit
-        ending = asked.go_through(stage)
+        ending = yield from asked.go_through(stage)
         if ending is None and solver.nit > before:
             ending = asked.tell(solver)
             x = None if ending is None else solver.x
@@ -97,7 +124,9 @@ class _Asked:
         self._measured: tuple[Any, float, float] | None = None
         self._grad_norm = math.nan
 
-    def go_through(self, stage: Stage[Any]) -> Ending | None:
+    def go_through(
+        self, stage: Stage[Any]
+    ) -> Generator[Trial[Any], Evaluation[Any], Ending | None]:
         """Go through a stage; why the run ended inside it, if it did."""
         watch = self._run.watch
         try:
@@ -107,7 +136,10 @@ class _Asked:
                 ending = watch.due() if watch.looks else None
                 if ending is not None:
                     return ending
-                answer = self._answer(wanted)
+                if isinstance(wanted, Trial):
+                    answer = yield from self._evaluated(wanted)
+                else:
+                    answer = self._answer(wanted)
                 self._profile.begin("solver")
                 try:
                     wanted = stage.send(answer)
@@ -139,8 +171,6 @@ class _Asked:
     def _answer(self, wanted: Request[Any]) -> Answer[Any]:
         if isinstance(wanted, Product):
             return self._multiply(wanted)
-        if isinstance(wanted, Trial):
-            return self._evaluate(wanted)
         assert self._more is not None
         answer: Answer[Any] = self._more(wanted)
         return answer
@@ -189,11 +219,10 @@ class _Asked:
             "a Hessian with NaN or inf", "that it is the identity", recovered
         )
 
-    def _evaluate(self, trial: Trial[Any]) -> Answer[Any]:
+    def _evaluated(self, trial: Trial[Any]) -> Generator[Trial[Any], Evaluation[Any], Answer[Any]]:
         self._profile.begin("bridge", "fun")
         waits, before = self._space.waits, self._run.objective.evaluations
-        measure = partial(self._measure, trial) if waits else None
-        found = self._run.objective.evaluate(trial.x, measure=measure)
+        found = yield Trial(trial.x, partial(self._measure, trial) if waits else None)
         self._profile.count("jac", self._run.objective.evaluations - before)
         assert found.gradient is not None
         answer = partial(Answer, found.value, found.gradient, found.finite)
