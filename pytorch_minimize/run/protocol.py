@@ -8,16 +8,16 @@ decided by the loop outside, once for every solver.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Generic, Protocol
+
+from typing_extensions import NamedTuple  # typing's is not generic before Python 3.11
 
 from ..bridge.interface import V
 
 __all__ = ["Answer", "Product", "Request", "Solver", "Stage", "Trial", "drive"]
 
 
-@dataclass(frozen=True)
-class Trial(Generic[V]):
+class Trial(NamedTuple, Generic[V]):
     """A point that a solver wants evaluated.
 
     Attributes:
@@ -32,8 +32,7 @@ class Trial(Generic[V]):
     measure: Callable[[V], V] | None = None
 
 
-@dataclass(frozen=True)
-class Product(Generic[V]):
+class Product(NamedTuple, Generic[V]):
     """A product with the Hessian that a solver wants, H(x) v.
 
     Attributes:
@@ -51,8 +50,7 @@ class Product(Generic[V]):
 Request = Trial[V] | Product[V]
 
 
-@dataclass(frozen=True)
-class Answer(Generic[V]):
+class Answer(NamedTuple, Generic[V]):
     """What the closure gave.
 
     Attributes:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
 from functools import partial
 from typing import Generic
+
+from typing_extensions import NamedTuple  # typing's is not generic before Python 3.11
 
 from ..bridge.interface import V
 from ..bridge.space import Space
@@ -16,8 +17,7 @@ from .line_search import Probe, Search, send
 __all__ = ["Found", "search_along"]
 
 
-@dataclass(frozen=True)
-class Found(Generic[V]):
+class Found(NamedTuple, Generic[V]):
     """The trial that a search accepts.
 
     Attributes:
