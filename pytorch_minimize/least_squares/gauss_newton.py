@@ -11,13 +11,15 @@ from torch import Tensor
 
 from ..bridge.interface import Bridge, V
 from ..curvature.double_backward import RowSource
+from ..distributed.rows import Rows
+from ..problem.curved import CurvedEvaluator
 from ..record.profile import Profile
 from ..typing import Array, Loss
 from .jacobian import ResidualJacobian
 from .losses import RobustLoss, Weighted
 from .residuals import ResidualRunner
 
-__all__ = ["GaussNewton"]
+__all__ = ["GaussNewton", "GaussNewtonEvaluator"]
 
 
 class GaussNewton(Generic[V]):
@@ -84,11 +86,6 @@ class GaussNewton(Generic[V]):
         found = [self.product(row) for row in rows(0, count)]
         return np.stack([np.asarray(row) for row, _ in found]), all(ok for _, ok in found)
 
-    def residuals(self) -> Tensor | None:
-        """At the parameters' values, without their graph; None where the closure gives none."""
-        flat = self._graph()
-        return None if flat is None else flat.detach().to(torch.float64, copy=True)
-
     def _graph(self) -> Tensor | None:
         """Of the residuals where the parameters are; the closure is run if it must be."""
         if self._closure.flat is None and not self._evaluated:
@@ -105,3 +102,32 @@ class GaussNewton(Generic[V]):
 
     def _measure(self, flat: Tensor) -> float:
         return float(self._loss.cost(flat.detach().to(torch.float64)))
+
+
+class GaussNewtonEvaluator(CurvedEvaluator[V]):
+    """:class:`CurvedEvaluator` of a closure of residuals, which are looked at where a run ends.
+
+    Args:
+        rows: the residuals.
+        loss: makes the cost of them.
+        keywords: see :class:`CurvedEvaluator`.
+    """
+
+    def __init__(self, *args: Any, rows: Rows[V], loss: RobustLoss, **keywords: Any) -> None:
+        super().__init__(*args, gradient=True, **keywords)
+        self._rows, self._loss = rows, loss
+        self.when_leaving(rows.drop)
+
+    def residuals_at(self, x: V) -> V | None:
+        """The residuals at x, and the gradient in ``.grad``; None where there are none."""
+        if x is not self.x:
+            self.load_point(x)
+        rows = self._rows
+        if not rows.has_graph and (self.here is None or self.here.finite):
+            self.guard.run("closure", "closure", rows.run)
+        residuals = rows.values
+        if self.here is None and residuals is not None and rows.has_graph:
+            slopes = self._loss.slopes(residuals)
+            product = rows.transposed_product
+            self.set_grads(self.guard.run("curvature", None, lambda: product(slopes)))
+        return residuals

@@ -14,12 +14,8 @@ from scipy.sparse.linalg import LinearOperator
 from torch import Tensor
 
 from ..bridge.interface import Bridge
-from ..bridge.make import tensor_bridge
-from ..bridge.space import ARRAYS, TensorSpace
 from ..closure.runner import ClosureRunner
-from ..problem.curved import CurvedEvaluator
 from ..problem.evaluator import Evaluator
-from ..problem.guard import make_guard
 from ..region.group_keys import split
 from ..region.region import Region
 from ..row import BoundedNative, Native
@@ -27,14 +23,12 @@ from ..run.loop import solve
 from ..run.optimizer import FullBatchOptimizer, Run
 from ..run.plan import Plan
 from ..run.together import Prepared
-from ..scipy_minimize.blas_threads import BlasThreads
 from ..settings import Settings
 from ..typing import Array, UserClosure
 from .arguments import BELONG_IN_KWARGS, LeastSquaresArguments
 from .covariance import Covariance, covariance_of
 from .evaluator import ResidualEvaluator
-from .gauss_newton import GaussNewton
-from .jacobian import ResidualJacobian
+from .make import Maker, device_of
 from .requests import answered
 from .residuals import ResidualClosure, ResidualRunner
 from .results import completed, completed_without_matrix, named_as_scipys, weighted_rows
@@ -153,56 +147,12 @@ class LeastSquaresOptimizer(FullBatchOptimizer):
 
     def _make_evaluator(self, runner: ClosureRunner) -> Evaluator[Any]:
         assert isinstance(runner, ResidualRunner)
-        row = self._arguments.row
-        if row.curvature:
-            return self._matrix_free(runner)
-        if row.native is None:
-            guard = make_guard(self.profile, BlasThreads(self._settings.blas_threads))
-            return self._evaluator(runner, runner.bridge, ARRAYS, guard)
-        device = runner.bridge.params[0].device
-        bridge = tensor_bridge(runner.bridge)
-        guard = make_guard(self.profile)
-        return self._evaluator(runner, bridge, TensorSpace(device), guard, keeps_points=True)
+        return self._maker.evaluator(runner)
 
-    def _evaluator(
-        self, runner: ResidualRunner, bridge: Bridge[Any], space: Any, guard: Any, **more: Any
-    ) -> ResidualEvaluator[Any]:
-        return ResidualEvaluator(
-            runner,
-            bridge,
-            space,
-            guard,
-            self.profile,
-            loss=self._arguments.loss,
-            jacobian=self._make_jacobian(bridge, space),
-            **more,
-        )
-
-    def _make_jacobian(self, bridge: Bridge[Any], space: Any) -> ResidualJacobian[Any]:
-        empty: Any = np.empty
-        if isinstance(space, TensorSpace):
-            empty = partial(torch.empty, dtype=torch.float64, device=space.device)
-        return ResidualJacobian(bridge, empty, self._block_bytes, self._arguments.way)
-
-    def _matrix_free(self, runner: ResidualRunner) -> Evaluator[Any]:
-        device = _device(runner.bridge)
-        bridge: Any = runner.bridge if device is None else tensor_bridge(runner.bridge)
-        space: Any = ARRAYS if device is None else TensorSpace(device)
-        products = self._make_jacobian(bridge, space)
-        curvature: GaussNewton[Any] = GaussNewton(
-            runner, bridge, products, self._arguments.loss, self.profile
-        )
-        guard = make_guard(self.profile)
-        return CurvedEvaluator(
-            runner,
-            bridge,
-            space,
-            guard,
-            self.profile,
-            gradient=True,
-            keeps_points=True,
-            curvature=curvature,
-        )
+    @property
+    def _maker(self) -> Maker:
+        threads = self._settings.blas_threads
+        return Maker(self._arguments, self._block_bytes, threads, self.profile)
 
     def _solve(self, run: Run) -> OptimizeResult:
         row = self._arguments.row
@@ -218,7 +168,7 @@ class LeastSquaresOptimizer(FullBatchOptimizer):
 
     def _by_products(self, native: Native, run: Run) -> OptimizeResult:
         bridge, options = run.evaluator.bridge, self._arguments.keywords
-        solver = native.make(options, bridge.numel, _device(bridge), None)
+        solver = native.make(options, bridge.numel, device_of(bridge), None)
         res = _renamed(solve(solver, run, self._plan))
         return completed_without_matrix(res, run, self._plan)
 
@@ -255,7 +205,7 @@ class LeastSquaresOptimizer(FullBatchOptimizer):
                 flat = runner.residuals.flat
                 if flat is None:
                     raise RuntimeError("the closure gave no residuals at the parameters' values")
-                jacobian: Array = self._make_jacobian(bridge, ARRAYS).matrix(flat)
+                jacobian: Array = self._maker.jacobian(bridge, None).matrix(flat)
         finally:
             for param, grad in zip(bridge.params, grads, strict=True):
                 param.grad = grad
@@ -296,13 +246,6 @@ def _refuse_unfit(settings: Settings) -> None:
             "captured_graph: a captured graph has no graph of autograd's that a Jacobian could be "
             "taken of; leave it out"
         )
-
-
-def _device(bridge: Bridge[Any]) -> torch.device | None:
-    """The device that all parameters are on, if it is one and not the host."""
-    devices = {param.device for param in bridge.params}
-    device = devices.pop()
-    return None if devices or device.type == "cpu" else device
 
 
 def _renamed(res: OptimizeResult) -> OptimizeResult:

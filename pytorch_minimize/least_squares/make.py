@@ -1,0 +1,94 @@
+"""What evaluates residuals for a solver: on arrays, or on tensors of the parameters' device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..bridge.interface import Bridge
+from ..bridge.make import tensor_bridge
+from ..bridge.space import ARRAYS, TensorSpace
+from ..problem.evaluator import Evaluator
+from ..problem.guard import make_guard
+from ..record.profile import Profile
+from ..row import Row
+from ..scipy_minimize.blas_threads import BlasThreads
+from .arguments import LeastSquaresArguments
+from .evaluator import ResidualEvaluator
+from .gauss_newton import GaussNewton, GaussNewtonEvaluator
+from .jacobian import ResidualJacobian
+from .residuals import ResidualRunner
+from .rows import OwnRows
+
+__all__ = ["Maker", "device_of"]
+
+
+@dataclass(frozen=True)
+class Maker:
+    """Makes the evaluators of one optimizer.
+
+    Attributes:
+        arguments: how the solver is called.
+        block_bytes: about how much memory rows or columns of a Jacobian may take at a time.
+        blas_threads: of scipy's BLAS.
+        profile: of the step.
+    """
+
+    arguments: LeastSquaresArguments
+    block_bytes: int
+    blas_threads: int | None
+    profile: Profile
+
+    def evaluator(self, runner: ResidualRunner) -> Evaluator[Any]:
+        """For the method that the arguments name."""
+        row = self.arguments.row
+        device = vectors_of(row, runner.bridge)
+        bridge: Any = runner.bridge if device is None else tensor_bridge(runner.bridge)
+        space: Any = ARRAYS if device is None else TensorSpace(device)
+        threads = BlasThreads(self.blas_threads) if row.native is None else None
+        of_run = runner, bridge, space, make_guard(self.profile, threads), self.profile
+        rows = self.rows(runner, bridge, device)
+        more: dict[str, Any] = {
+            "loss": self.arguments.loss,
+            "rows": rows,
+            "keeps_points": row.native is not None,
+        }
+        if not row.curvature:
+            return ResidualEvaluator(*of_run, **more)
+        return GaussNewtonEvaluator(*of_run, **more, curvature=self.products(runner, bridge))
+
+    def products(self, runner: ResidualRunner, bridge: Bridge[Any]) -> GaussNewton[Any]:
+        """Gauss-Newton products of the closure here."""
+        jacobian = self.jacobian(bridge, vectors_of(self.arguments.row, bridge))
+        return GaussNewton(runner, bridge, jacobian, self.arguments.loss, self.profile)
+
+    def rows(
+        self, runner: ResidualRunner, bridge: Bridge[Any], device: torch.device | None
+    ) -> OwnRows[Any]:
+        """The residuals of the closure here, in vectors of that device."""
+        return OwnRows(runner, self.jacobian(bridge, device), device, self.arguments.loss.cost)
+
+    def jacobian(self, bridge: Bridge[Any], device: torch.device | None) -> ResidualJacobian[Any]:
+        """Takes Jacobians as vectors of that device."""
+        empty: Any = np.empty
+        if device is not None:
+            empty = partial(torch.empty, dtype=torch.float64, device=device)
+        return ResidualJacobian(bridge, empty, self.block_bytes, self.arguments.way)
+
+
+def vectors_of(row: Row, bridge: Bridge[Any]) -> torch.device | None:
+    """The device of a method's vectors; None where they are arrays."""
+    if row.native is None:
+        return None
+    return device_of(bridge) if row.curvature else bridge.params[0].device
+
+
+def device_of(bridge: Bridge[Any]) -> torch.device | None:
+    """The device that all parameters are on, if it is one and not the host."""
+    devices = {param.device for param in bridge.params}
+    device = devices.pop()
+    return None if devices or device.type == "cpu" else device
