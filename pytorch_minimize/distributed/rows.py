@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import accumulate, pairwise
 from typing import Any, Protocol
 
 from ..bridge.interface import V
 
-__all__ = ["Rows"]
+__all__ = ["Rows", "places_of"]
 
 
 class Rows(Protocol[V]):
@@ -44,3 +46,16 @@ class Rows(Protocol[V]):
 
     def drop(self) -> None:
         """The parameters change, or the run is over."""
+
+
+def places_of(counts: Sequence[int]) -> list[slice] | None:
+    """Where the residuals of each process are among those of all; None where one has none yet.
+
+    Example:
+        >>> places_of([3, 2])
+        [slice(0, 3, None), slice(3, 5, None)]
+        >>> places_of([3, 0])
+    """
+    ends = list(accumulate(counts, initial=0))
+    places = [slice(begin, end) for begin, end in pairwise(ends)]
+    return places if all(counts) else None

@@ -51,7 +51,6 @@ class GaussNewton(Generic[V]):
         self._runner, self._bridge = runner, bridge
         self._jacobian, self._loss, self._profile = jacobian, loss, profile
         self._closure = runner.residuals
-        self._closure.measure = self._measure
         self._evaluated = False
         self._weighted: Weighted[Tensor] | None = None
         self.value: Loss | None = None
@@ -59,6 +58,7 @@ class GaussNewton(Generic[V]):
     def evaluate(self) -> Loss:
         """Run the closure: the cost, and the gradient in ``.grad``."""
         self._evaluated = True
+        self._closure.measure = self._measure
         loss = self._runner.value()
         flat = self._closure.flat
         if flat is None or not math.isfinite(loss):

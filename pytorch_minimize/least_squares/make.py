@@ -12,6 +12,9 @@ import torch
 from ..bridge.interface import Bridge
 from ..bridge.make import tensor_bridge
 from ..bridge.space import ARRAYS, TensorSpace
+from ..distributed.leader import Leader
+from ..distributed.partners import Part
+from ..distributed.shared import SharedRows
 from ..problem.evaluator import Evaluator
 from ..problem.guard import make_guard
 from ..record.profile import Profile
@@ -43,34 +46,58 @@ class Maker:
     blas_threads: int | None
     profile: Profile
 
-    def evaluator(self, runner: ResidualRunner) -> Evaluator[Any]:
-        """For the method that the arguments name."""
+    def evaluator(
+        self, runner: ResidualRunner, leader: Leader[Any] | None = None
+    ) -> Evaluator[Any]:
+        """For the method that the arguments name.
+
+        Args:
+            leader: evaluates in many processes; None where there is this one.
+        """
         row = self.arguments.row
         device = vectors_of(row, runner.bridge)
         bridge: Any = runner.bridge if device is None else tensor_bridge(runner.bridge)
         space: Any = ARRAYS if device is None else TensorSpace(device)
         threads = BlasThreads(self.blas_threads) if row.native is None else None
         of_run = runner, bridge, space, make_guard(self.profile, threads), self.profile
-        rows = self.rows(runner, bridge, device)
+        part = self.part(runner, bridge, device, shared=leader is not None)
         more: dict[str, Any] = {
             "loss": self.arguments.loss,
-            "rows": rows,
+            "rows": part.rows,
             "keeps_points": row.native is not None,
         }
-        if not row.curvature:
-            return ResidualEvaluator(*of_run, **more)
-        return GaussNewtonEvaluator(*of_run, **more, curvature=self.products(runner, bridge))
+        curvature: Any = part.curvature
+        if leader is not None and part.rows is not None:
+            more["source"], curvature = leader.join(bridge, part.curvature, part.rows)
+            more["rows"] = SharedRows(leader, part.rows, self.arguments.loss.cost)
+        evaluator: Evaluator[Any]
+        if curvature is None:
+            evaluator = ResidualEvaluator(*of_run, **more)
+        else:
+            evaluator = GaussNewtonEvaluator(*of_run, **more, curvature=curvature)
+        if leader is not None:
+            leader.where = lambda: evaluator.x
+        return evaluator
 
-    def products(self, runner: ResidualRunner, bridge: Bridge[Any]) -> GaussNewton[Any]:
-        """Gauss-Newton products of the closure here."""
-        jacobian = self.jacobian(bridge, vectors_of(self.arguments.row, bridge))
-        return GaussNewton(runner, bridge, jacobian, self.arguments.loss, self.profile)
+    def part(
+        self,
+        runner: ResidualRunner,
+        bridge: Bridge[Any],
+        device: torch.device | None,
+        *,
+        shared: bool,
+    ) -> Part:
+        """Residuals of the closure here, and products for a method that takes those alone.
 
-    def rows(
-        self, runner: ResidualRunner, bridge: Bridge[Any], device: torch.device | None
-    ) -> OwnRows[Any]:
-        """The residuals of the closure here, in vectors of that device."""
-        return OwnRows(runner, self.jacobian(bridge, device), device, self.arguments.loss.cost)
+        Args:
+            device: of the bridge's vectors; None where they are arrays.
+            shared: the cost is that of all processes, and of no interest here.
+        """
+        loss, jacobian = self.arguments.loss, self.jacobian(bridge, device)
+        rows = OwnRows(runner, jacobian, device, None if shared else loss.cost)
+        if not self.arguments.row.curvature:
+            return Part(rows=rows)
+        return Part(GaussNewton(runner, bridge, jacobian, loss, self.profile), rows=rows)
 
     def jacobian(self, bridge: Bridge[Any], device: torch.device | None) -> ResidualJacobian[Any]:
         """Takes Jacobians as vectors of that device."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any, cast
 
@@ -14,7 +15,11 @@ from scipy.sparse.linalg import LinearOperator
 from torch import Tensor
 
 from ..bridge.interface import Bridge
+from ..bridge.make import tensor_bridge
 from ..closure.runner import ClosureRunner
+from ..distributed.follower import Told
+from ..distributed.group import Group
+from ..distributed.partners import Part, Partners
 from ..problem.evaluator import Evaluator
 from ..region.group_keys import split
 from ..region.region import Region
@@ -23,11 +28,11 @@ from ..run.loop import solve
 from ..run.optimizer import FullBatchOptimizer, Run
 from ..run.plan import Plan
 from ..run.together import Prepared
-from ..settings import Settings
 from ..typing import Array, UserClosure
-from .arguments import BELONG_IN_KWARGS, LeastSquaresArguments
+from .arguments import LeastSquaresArguments
 from .covariance import Covariance, covariance_of
 from .evaluator import ResidualEvaluator
+from .fit_settings import parse_settings
 from .make import Maker, device_of
 from .requests import answered
 from .residuals import ResidualClosure, ResidualRunner
@@ -48,6 +53,8 @@ class LeastSquaresOptimizer(FullBatchOptimizer):
         block_bytes: about how much memory rows or columns of a Jacobian may take at a time.
     """
 
+    _takes_jacobians = True
+
     def __init__(
         self,
         params: Iterable[Any],
@@ -57,9 +64,7 @@ class LeastSquaresOptimizer(FullBatchOptimizer):
     ) -> None:
         self._arguments, self._block_bytes = arguments, block_bytes
         lr, run_keywords = split(run_keywords)
-        settings = Settings.parse(run_keywords, BELONG_IN_KWARGS)
-        _refuse_unfit(settings)
-        super().__init__(params, settings, lr)
+        super().__init__(params, parse_settings(run_keywords), lr)
 
     def covariance(
         self, closure: UserClosure | None = None, *, absolute: bool = False
@@ -91,10 +96,22 @@ class LeastSquaresOptimizer(FullBatchOptimizer):
         """
         self._refuse_inside_a_run("covariance")
         bridge = self._current_bridge()
+        is_shared = self._settings.distributed is not False
+        if closure is not None and is_shared:
+            raise ValueError(
+                "covariance: with distributed the closure has the rows of this process alone. "
+                "Leave it out in process 0, which has the Jacobian of all, or ask an optimizer "
+                "without distributed, with a closure of all rows"
+            )
         if closure is not None:
             taken, cost = self._weighted_jacobian(closure)
             return covariance_of(taken, cost, bridge, absolute=absolute)
         jacobian: Any = None if self.res is None else self.res.get("jac")
+        if jacobian is None and is_shared:
+            raise RuntimeError(
+                "covariance: no Jacobian of all rows is here. With distributed process 0 has it, "
+                "after a step of a method that makes a matrix; ask there"
+            )
         if jacobian is None:
             raise RuntimeError(
                 "covariance: the last step left no Jacobian as a matrix; pass the closure, of "
@@ -107,6 +124,8 @@ class LeastSquaresOptimizer(FullBatchOptimizer):
 
     def jacobian(self, closure: UserClosure) -> Array:
         """The Jacobian of the closure's residuals at the parameters' values, of shape (m, n).
+
+        With ``distributed`` it has the rows of this process alone.
 
         Args:
             closure: as for :meth:`step`; runs once now.
@@ -147,7 +166,14 @@ class LeastSquaresOptimizer(FullBatchOptimizer):
 
     def _make_evaluator(self, runner: ClosureRunner) -> Evaluator[Any]:
         assert isinstance(runner, ResidualRunner)
-        return self._maker.evaluator(runner)
+        return self._maker.evaluator(runner, self._leader)
+
+    def _part_of(self, prepared: Prepared, group: Group) -> Part:
+        runner, on_host = prepared.runner, group.device.type == "cpu"
+        assert isinstance(runner, ResidualRunner)
+        bridge: Any = runner.bridge if on_host else tensor_bridge(runner.bridge)
+        device = None if on_host else group.device
+        return self._maker.part(runner, bridge, device, shared=True)
 
     @property
     def _maker(self) -> Maker:
@@ -186,12 +212,26 @@ class LeastSquaresOptimizer(FullBatchOptimizer):
         return res
 
     def _run_here(self, prepared: Prepared) -> Tensor:
+        with self._named_as_scipys():
+            return super()._run_here(prepared)
+
+    def _follow(self, run: Partners, prepared: Prepared) -> Tensor:
+        with self._named_as_scipys():
+            return super()._follow(run, prepared)
+
+    @contextlib.contextmanager
+    def _named_as_scipys(self) -> Iterator[None]:
         before = self.res
         try:
-            return super()._run_here(prepared)
+            yield
         finally:
             if self.res is not None and self.res is not before:
                 named_as_scipys(self.res)
+
+    def _take(self, told: Told, prepared: Prepared) -> None:
+        super()._take(told, prepared)
+        # Those of all rows are in the leader alone, however few they are.
+        self.res.residuals = self.res.jac = None
 
     def _residuals_and_jacobian(self, closure: UserClosure) -> tuple[Array, Array]:
         bridge = self._current_bridge()
@@ -225,27 +265,6 @@ class LeastSquaresOptimizer(FullBatchOptimizer):
     def __getstate__(self) -> dict[str, Any]:
         own = {"_arguments": self._arguments, "_block_bytes": self._block_bytes}
         return super().__getstate__() | own
-
-
-def _refuse_unfit(settings: Settings) -> None:
-    """Keywords that least squares cannot heed.
-
-    Raises:
-        ValueError: one is set.
-    """
-    if settings.distributed is not False:
-        raise ValueError(
-            "distributed: least squares run in one process, since their Jacobian would have to be "
-            "put together from all of them; minimise the sum of squares with MinimizeWrapper, "
-            "which can be distributed, or gather the residuals in the closure"
-        )
-    if settings.warm_start:
-        raise ValueError("warm_start: least squares keep no inverse Hessian; leave it out")
-    if settings.captured_graph:
-        raise ValueError(
-            "captured_graph: a captured graph has no graph of autograd's that a Jacobian could be "
-            "taken of; leave it out"
-        )
 
 
 def _renamed(res: OptimizeResult) -> OptimizeResult:

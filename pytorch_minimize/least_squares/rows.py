@@ -35,7 +35,6 @@ class OwnRows(Generic[V]):
         assert runner.residuals is not None
         self._runner, self._closure = runner, runner.residuals
         self._jacobian, self._device, self._cost = jacobian, device, cost
-        self._closure.measure = _unmeasured  # the cost is of the vector
         self._values: V | None = None
 
     @property
@@ -58,6 +57,7 @@ class OwnRows(Generic[V]):
     def run(self) -> float:
         """Run the closure: the cost, NaN where it gives no residuals."""
         self._values = None
+        self._closure.measure = _unmeasured  # the cost is of the vector
         nothing = self._runner.value()
         values = self.values
         if values is None:

@@ -96,7 +96,8 @@ def test_of_the_wrong_type() -> None:
 @pytest.mark.parametrize(
     ("keyword", "match"),
     [
-        ({"distributed": True}, "least squares run in one process"),
+        ({"distributed": True, "weight": 3.0}, r"leave out weight=3\. .* by sqrt\(w\)"),
+        ({"distributed": True, "reduction": "mean"}, r"leave it out, or say .* by sqrt\(2 / m\)"),
         ({"warm_start": True}, "keep no inverse Hessian"),
         ({"captured_graph": True}, "no graph of autograd's"),
     ],
