@@ -25,7 +25,7 @@ from pytorch_minimize.least_squares import optimizer as optimizer_module
 from pytorch_minimize.optim import LeastSquaresWrapper, MinimizeWrapper
 from pytorch_minimize.typing import Array
 
-ROWS = 61
+ROWS = 97
 
 
 class Ended(NamedTuple):
@@ -54,7 +54,8 @@ class Rows:
         torch.manual_seed(0)
         dtype = {"float32": torch.float32, "complex": torch.complex128}.get(kind, torch.float64)
         inputs = torch.randn(ROWS, 4, dtype=torch.float64)
-        targets = inputs.sum(1).tanh() + 0.3 * torch.randn(ROWS, dtype=torch.float64)
+        noise = torch.randn(ROWS, dtype=torch.float64)
+        targets = (0.5 * inputs.sum(1)).tanh() + 0.3 * (inputs[:, 0] + noise)
         # Shares of unequal size, but in one piece.
         cuts = [0, *(ROWS * (r + 1) // size + 3 * (r % 2) for r in range(size - 1)), ROWS]
         begin, end = (0, ROWS) if size == 1 else cuts[rank : rank + 2]

@@ -53,13 +53,14 @@ def test_the_fit_is_that_of_one_process_with_all_rows(two: Ranks) -> None:
 
 
 def test_four_processes(four: Ranks) -> None:
-    given = [(limited(method, 11), "tanh") for method in ("trf", "torch-lm", GAUSS_NEWTON)]
-    ranks, again = (four.run(cases.fits, 4, given, within=60.0) for _ in range(2))
+    given = [(limited(method, 11), "tanh") for method in METHODS]
+    ranks = four.run(cases.fits, 4, given, within=60.0)
     for number, one in enumerate(cases.fits(0, 1, given)):
         together = require_same([rank[number] for rank in ranks])
-        assert np.array_equal(together.x, again[0][number].x)
         assert np.abs(together.x - one.x).max() < 1e-12
         assert (together.res.nfev, together.res.njev) == (one.res.nfev, one.res.njev)
+    again, *_ = answered(four.run(cases.fit, 4, *given[0]))
+    assert np.array_equal(again.x, ranks[0][0].x)
 
 
 def test_one_of_four_raises_in_its_jacobian(four: Ranks) -> None:
