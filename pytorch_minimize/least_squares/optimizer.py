@@ -24,8 +24,9 @@ from ..problem.evaluator import Evaluator
 from ..region.group_keys import split
 from ..region.region import Region
 from ..row import BoundedNative, Native
+from ..run.argued import ArguedOptimizer
 from ..run.loop import solve
-from ..run.optimizer import FullBatchOptimizer, Run
+from ..run.optimizer import Run
 from ..run.plan import Plan
 from ..run.together import Prepared
 from ..typing import Array, UserClosure
@@ -44,15 +45,16 @@ __all__ = ["LeastSquaresOptimizer"]
 _OWN_ENDINGS = 99  # from which status on an ending is ours, and says itself whether it is a success
 
 
-class LeastSquaresOptimizer(FullBatchOptimizer):
+class LeastSquaresOptimizer(ArguedOptimizer):
     """Least squares over the parameters of a model.
 
     Args:
-        params, run_keywords: see :class:`FullBatchOptimizer`.
+        params, run_keywords: see :class:`~pytorch_minimize.run.optimizer.FullBatchOptimizer`.
         arguments: how the solver is called, checked.
         block_bytes: about how much memory rows or columns of a Jacobian may take at a time.
     """
 
+    _arguments: LeastSquaresArguments
     _takes_jacobians = True
 
     def __init__(
@@ -136,16 +138,6 @@ class LeastSquaresOptimizer(FullBatchOptimizer):
         """
         self._refuse_inside_a_run("jacobian")
         return self._residuals_and_jacobian(closure)[1]
-
-    @property
-    def _plan(self) -> Plan:
-        return self._arguments.plan
-
-    def _groups_changed(self) -> None:
-        self._arguments = self._arguments.for_groups(bounded=self._has_group_bounds)
-
-    def _check_sizes(self, n: int) -> None:
-        self._arguments.check_sizes(n)
 
     def _given_bounds(self) -> Any:
         return self._arguments.bounds
@@ -256,15 +248,8 @@ class LeastSquaresOptimizer(FullBatchOptimizer):
         loss = self._arguments.loss
         return weighted_rows(jacobian, residuals, loss), float(loss.cost(residuals))
 
-    def _record(self) -> dict[str, Any]:
-        return super()._record() | {"arguments": self._arguments.as_saved()}
-
-    def _method_name(self) -> str:
-        return self._arguments.row.name
-
     def __getstate__(self) -> dict[str, Any]:
-        own = {"_arguments": self._arguments, "_block_bytes": self._block_bytes}
-        return super().__getstate__() | own
+        return super().__getstate__() | {"_block_bytes": self._block_bytes}
 
 
 def _renamed(res: OptimizeResult) -> OptimizeResult:

@@ -150,3 +150,9 @@ def test_it_is_the_public_one() -> None:
 
     assert pytorch_minimize.LeastSquaresWrapper is LeastSquaresWrapper
     assert "ClosureResiduals" in dir(pytorch_minimize)
+
+
+def test_print_says_how_it_was_made() -> None:
+    optimizer = made({"loss": "huber", "f_scale": 2.0}, timeout=3.0)
+    first = repr(optimizer).splitlines()[0]
+    assert first == "LeastSquaresWrapper(method=trf, loss='huber', f_scale=2.0, timeout=3.0)"
