@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any, Generic
 
 import numpy as np
@@ -58,7 +59,7 @@ class GaussNewton(Generic[V]):
     def evaluate(self) -> Loss:
         """Run the closure: the cost, and the gradient in ``.grad``."""
         self._evaluated = True
-        self._closure.measure = self._measure
+        self._closure.measure = partial(_cost, self._loss)  # which does not hold this object
         loss = self._runner.value()
         flat = self._closure.flat
         if flat is None or not math.isfinite(loss):
@@ -100,9 +101,6 @@ class GaussNewton(Generic[V]):
         self._evaluated = False
         self._jacobian.drop()
 
-    def _measure(self, flat: Tensor) -> float:
-        return float(self._loss.cost(flat.detach().to(torch.float64)))
-
 
 class GaussNewtonEvaluator(CurvedEvaluator[V]):
     """:class:`CurvedEvaluator` of a closure of residuals, which are looked at where a run ends.
@@ -131,3 +129,7 @@ class GaussNewtonEvaluator(CurvedEvaluator[V]):
             product = rows.transposed_product
             self.set_grads(self.guard.run("curvature", None, lambda: product(slopes)))
         return residuals
+
+
+def _cost(loss: RobustLoss, flat: Tensor) -> float:
+    return float(loss.cost(flat.detach().to(torch.float64)))
