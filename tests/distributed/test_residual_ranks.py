@@ -26,9 +26,9 @@ def limited(method: str, iterations: int) -> dict[str, Any]:
 GIVEN: list[tuple[dict[str, Any], str]] = [
     *((limited(method, 11), "tanh") for method in METHODS),
     *((limited(method, 100), "convex") for method in METHODS),
-    ({"method": "trf", "loss": "soft_l1", "f_scale": 0.5, "max_nfev": 8}, "tanh"),
+    ({"method": "trf", "loss": cases.cauchy, "f_scale": 0.5, "max_nfev": 8}, "tanh"),
     ({"method": "torch-lm", "loss": "huber", "f_scale": 0.5, "max_nfev": 8}, "tanh"),
-    ({"method": GAUSS_NEWTON, "loss": "huber", "f_scale": 0.5, "maxiter": 6}, "tanh"),
+    ({"method": GAUSS_NEWTON, "loss": cases.cauchy, "f_scale": 0.5, "maxiter": 6}, "tanh"),
     ({"method": "trf", "tr_solver": "lsmr", "max_nfev": 3}, "convex"),
     ({"method": "dogbox", "jac": "2-point", "max_nfev": 2}, "convex"),
     ({"method": "torch-lm"}, "complex"),
@@ -85,6 +85,15 @@ def test_vectors_of_a_device(two: Ranks, method: str) -> None:
     assert np.allclose(on_tensors.res.fun, on_arrays.res.fun, rtol=0.0, atol=1e-12)
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_limits_and_checks(two: Ranks, method: str) -> None:
+    keywords = {"max_evaluations": 3, "check_closure": True, "reduction": "sum", "weight": 1.0}
+    together = require_same(two.run(cases.fit, 2, {"method": method}, "tanh", keywords))
+    one = cases.fit(0, 1, {"method": method}, "tanh", keywords)
+    assert (together.res.nfev, together.res.status) == (3, one.res.status)
+    assert np.abs(together.x - one.x).max() < 1e-12
+
+
 def test_other_dtypes(two: Ranks) -> None:
     together = require_same(two.run(cases.fit, 2, limited("torch-lm", 5), "float32"))
     one = cases.fit(0, 1, limited("torch-lm", 5), "float32")
@@ -101,6 +110,17 @@ def test_nan_in_one_process_means_step_back_in_all(two: Ranks, method: str, how:
     for name in ("nfev", "nonfinite", "recovered"):
         assert together.res[name] == one.res[name]
     assert together.res.recovered == (how == "raised")
+
+
+@pytest.mark.filterwarnings("ignore:the closure gave a loss of nan")
+@pytest.mark.parametrize("method", ["trf", "torch-lm", GAUSS_NEWTON])
+def test_no_residuals_at_the_start(two: Ranks, method: str) -> None:
+    together = require_same(two.run(cases.stepping_back, 2, method, "no residuals", 1))
+    one = cases.stepping_back(0, 1, method, "no residuals", 1)
+    assert (together.res.nfev, together.res.status) == (one.res.nfev, one.res.status)
+    assert together.res.message == one.res.message
+    assert not together.res.success
+    assert np.array_equal(together.x, one.x)
 
 
 def test_an_evaluation_and_a_jacobian_in_bytes(two: Ranks) -> None:
