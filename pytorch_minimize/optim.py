@@ -138,7 +138,8 @@ class LeastSquaresWrapper(LeastSquaresOptimizer):
             time may take, besides the Jacobian.
         {run_keywords}
 
-    ``distributed``, ``warm_start`` and ``captured_graph`` are refused.
+    ``warm_start`` and ``captured_graph`` are refused, and with ``distributed``, where each process
+    returns the residuals of its own rows and squares add up, a ``weight`` and ``reduction="mean"``.
 
     Attributes:
         res: scipy's result of the last step: ``fun`` holds the residuals, ``cost``, ``jac`` the

@@ -58,7 +58,7 @@ class NoticesDDP:
             self._checks = False
 
     def expect(self, agreement: Agreement, *, curvature: bool) -> None:
-        """From here on the solver evaluates, and may ask for products with the Hessian."""
+        """From here on the solver evaluates, and may ask for Hessian products or a Jacobian."""
         self._agreement, self._multiplies = agreement, curvature
 
     def __call__(self) -> Any:
@@ -87,7 +87,7 @@ class NoticesDDP:
             )
         if self._multiplies:
             raise ValueError(
-                "the method asks for curvature, which cannot be taken through "
+                "the method asks for curvature or a Jacobian, which cannot be taken through "
                 f"DistributedDataParallel: it averages gradients, not products. {_INSTEAD}."
             )
         agreement = self._agreement

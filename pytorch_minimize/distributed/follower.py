@@ -13,9 +13,12 @@ from ..bridge.interface import Bridge
 from ..bridge.make import tensor_bridge
 from .errors import OtherProcessError
 from .messages import HEADER, Command, End, as_vector
-from .share import Curvature, Many, Partners, Share
+from .partners import Part, Partners
+from .share import Share
 
 __all__ = ["POINTS", "Told", "follow"]
+
+_AT_A_POINT = (Command.VALUE, Command.GRADIENT, Command.CURVED, Command.ROWS)
 
 POINTS = 3
 """That may be alive at once in a follower: the best, the last, and the one that comes in."""
@@ -39,13 +42,11 @@ class Told:
 
 
 class _Follower:
-    def __init__(
-        self, run: Partners, bridge: Bridge, curvature: Curvature, many: Many | None
-    ) -> None:
+    def __init__(self, run: Partners, bridge: Bridge, part: Part) -> None:
         on_card = run.group.device.type != "cpu"
         self._bridge: Bridge[Any] = tensor_bridge(bridge) if on_card else bridge
         self._device = run.group.device if on_card else None
-        self._share: Share[Any] = Share(run, self._bridge, curvature, many)
+        self._share: Share[Any] = Share(run, self._bridge, part)
         self._group, self._profile = run.group, run.profile
         self._points = run.points
         self._last: Tensor | None = None
@@ -77,18 +78,13 @@ class _Follower:
         return next(p for p in self._points if all(p is not each for each in kept))
 
     def _answer(self, command: Command, message: Tensor, number: int) -> None:
-        vector: Any = None
-        if command is Command.MANY:
-            points = self._group.empty(number * self._bridge.numel)
-            self._group.broadcast(points)
-            vector = as_vector(points, None).reshape(number, -1)
-        elif command is Command.PRODUCT:
-            vector = as_vector(message[:-HEADER], None)
-        elif command is not Command.HESSIAN:
-            self._last = message
+        if command is Command.COLLECT:
+            self._share.collect(None)
+            return
+        vector = self._vector_of(command, message, number)
 
         def before() -> None:
-            if command in (Command.VALUE, Command.GRADIENT, Command.CURVED):
+            if command in _AT_A_POINT:
                 self._profile.begin("bridge")
                 self._share.move()
                 self._bridge.load_params(self._vector(message))
@@ -96,8 +92,26 @@ class _Follower:
             else:
                 self._profile.begin("closure" if command is Command.MANY else "curvature")
 
-        self._share.add(command, self._share.room(command, vector), vector, before)
+        if command in _AT_A_POINT:
+            self._last = message
+        if command is Command.ROWS:
+            self._share.rows(before)
+        else:
+            self._share.add(command, self._share.room(command, vector), vector, before)
         self._profile.begin("communication")
+
+    def _vector_of(self, command: Command, message: Tensor, number: int) -> Any:
+        """What is to be multiplied, or the points of which the losses are asked for."""
+        if command is Command.PRODUCT:
+            return as_vector(message[:-HEADER], None)
+        if command is Command.IMAGE:
+            return self._vector(message)
+        if command is Command.PULLED:
+            return as_vector(self._received(self._share.count), self._device)
+        if command is Command.MANY:
+            points = self._received(number * self._bridge.numel)
+            return as_vector(points, None).reshape(number, -1)
+        return None
 
     def _vector(self, message: Tensor) -> Any:
         return as_vector(message[:-HEADER], self._device)
@@ -108,16 +122,17 @@ class _Follower:
         content = self._group.empty(int(size), torch.uint8)
         self._group.broadcast(content)
         end: End = pickle.loads(content.cpu().numpy().tobytes())
-        gradient = self._received() if end.has_gradient else None
-        best = self._received() if end.has_best else self._best
+        size_of_message = self._bridge.numel + HEADER
+        gradient = self._received(size_of_message) if end.has_gradient else None
+        best = self._received(size_of_message) if end.has_best else self._best
         x, gradient, best = (
             None if part is None else as_vector(part[:-HEADER], None)
             for part in (message, gradient, best)
         )
         return Told(x, gradient, best, end.told)
 
-    def _received(self) -> Tensor:
-        buffer = self._group.empty(self._bridge.numel + HEADER)
+    def _received(self, size: int) -> Tensor:
+        buffer = self._group.empty(size)
         self._group.broadcast(buffer)
         return buffer
 
@@ -132,17 +147,16 @@ class _Follower:
             del error  # whose traceback holds this frame
 
 
-def follow(run: Partners, bridge: Bridge, curvature: Curvature, many: Many | None = None) -> Told:
+def follow(run: Partners, bridge: Bridge, part: Part) -> Told:
     """Evaluate for the leader to the end of the run.
 
     Args:
         run: of all processes; signals are held when it begins.
         bridge: over the parameters.
-        curvature: of the closure here.
-        many: losses of many points here, where the optimizer has a way.
+        part: what is computed here.
 
     Raises:
         OtherProcessError: another process raised; the parameters are at the best point.
         Anything that was raised here: likewise.
     """
-    return _Follower(run, bridge, curvature, many).follow()
+    return _Follower(run, bridge, part).follow()

@@ -1,4 +1,4 @@
-"""The processes of one run, and the three things that they do together."""
+"""The processes of one run, and the few things that they do together."""
 
 from __future__ import annotations
 
@@ -67,6 +67,10 @@ class Group:
         """A vector that can be sent."""
         return torch.empty(size, dtype=dtype, device=self.device)
 
+    def counted(self, number: int) -> Tensor:
+        """A number that can be sent."""
+        return torch.tensor([float(number)], dtype=torch.float64).to(self.device)
+
     def broadcast(self, vector: Tensor) -> None:
         """The leader's vector in every process, in place."""
         self._together(
@@ -87,6 +91,21 @@ class Group:
         rows = [torch.empty_like(vector) for _ in range(self.size)]
         self._together("gather", vector, lambda: dist.all_gather(rows, vector, group=self._group))
         return rows
+
+    def hand(self, rows: Tensor) -> None:
+        """These rows to the leader, who takes them."""
+        sent = rows.to(self.device)
+        self._together("gather", sent, lambda: dist.send(sent, group=self._group, group_dst=LEADER))
+
+    def take(self, rank: int, rows: Tensor) -> None:
+        """Those of another process, in place."""
+        is_there = rows.device == self.device
+        received = rows if is_there else torch.empty_like(rows, device=self.device)
+        self._together(
+            "gather", received, lambda: dist.recv(received, group=self._group, group_src=rank)
+        )
+        if not is_there:
+            rows.copy_(received)
 
     def tell(self, error: BaseException | None) -> dict[int, str]:
         """What each process has raised, by rank; for all to call at once.

@@ -11,13 +11,15 @@ import torch
 from torch import Tensor
 
 from ..bridge.interface import Bridge, V
-from ..record.profile import Profile
-from ..typing import Array, Loss
+from ..typing import Array
 from .errors import OtherProcessError
-from .messages import TAIL, Command, End, Tail, as_vector, device_of, send
-from .share import Curvature, Many, Partners, Share
+from .messages import TAIL, Command, End, Tail, as_vector, device_of, put, send
+from .partners import Curvature, Many, Part, Partners
+from .rows import Rows
+from .share import Share
+from .shared import SharedCurvature
 
-__all__ = ["Leader", "SharedCurvature"]
+__all__ = ["Leader"]
 
 
 class Leader(Generic[V]):
@@ -47,7 +49,7 @@ class Leader(Generic[V]):
         self._group, self._signals, self._runner = run.group, run.signals, run.runner
         self._numel = bridge.numel
         (self._message,) = run.points
-        self._share: Share[Any] = Share(run, bridge, None, many)
+        self._share: Share[Any] = Share(run, bridge, Part(many=many))
         self._device: torch.device | None = None
         self._last: V | None = None  # the point that all processes are at
         self._best_told: V | None = None  # which they keep
@@ -57,15 +59,15 @@ class Leader(Generic[V]):
         self.where = self.best = bridge.flatten_params  # type: ignore[assignment]
 
     def join(
-        self, bridge: Bridge[V], curvature: Curvature | None
+        self, bridge: Bridge[V], curvature: Curvature | None, rows: Rows[V] | None = None
     ) -> tuple[Leader[V], SharedCurvature | None]:
         """What evaluates in all processes, in the place of the runner and of the curvature here.
 
         Args:
             bridge: to the vectors of the solver.
-            curvature: of the closure here.
+            curvature, rows: of the closure here.
         """
-        self._share = Share(self._run, bridge, curvature, self._many)
+        self._share = Share(self._run, bridge, Part(curvature, self._many, rows))
         self._device = device_of(bridge)
         if curvature is None:
             return self, None
@@ -127,6 +129,43 @@ class Leader(Generic[V]):
         )
         return self._lent(total, None), int(tail[Tail.RECOVERED] > 0)
 
+    @property
+    def row_count(self) -> int | None:
+        """How many residuals there are in all; None before all processes have given some."""
+        return self._share.count or None
+
+    def rows(self) -> V | None:
+        """The residuals of all, a fresh vector; None before all have given some."""
+        x = self.where()
+        with self._signals.held():
+            self._require_running()
+            self._send(Command.ROWS, x)
+            total = self._share.rows()
+            tail = self._tail(total)
+        self._be_at(x, tail)
+        return self._lent(total, self._device) if self._share.count else None
+
+    def jacobian(self, out: V) -> None:
+        """That of all residuals at the last point, in place."""
+        with self._signals.held():
+            self._together(Command.JACOBIAN, self.where(), out)
+            self._send(Command.COLLECT, self.where())
+            self._share.collect(out)
+
+    def image(self, v: V) -> V:
+        """J v at the last point, a fresh vector."""
+        total, _ = self._together(Command.IMAGE, v, v)
+        return self._lent(total, self._device)  # type: ignore[no-any-return]
+
+    def pulled(self, u: Any) -> V:
+        """J'u at the last point, a fresh vector."""
+        all_u = self._group.empty(len(u))
+        put(all_u, u)
+        total, _ = self._together(
+            Command.PULLED, self.where(), u, lambda: self._group.broadcast(all_u)
+        )
+        return self._lent(total, self._device)  # type: ignore[no-any-return]
+
     def done(self, x: V, gradient: V | None, told: Any) -> None:
         """The run has ended well; every process is to hold the same.
 
@@ -165,12 +204,16 @@ class Leader(Generic[V]):
     def _evaluate(self, command: Command) -> float:
         x = self.where()
         total, tail = self._together(command, x)
-        self._last, self._gradient = x, None
-        self.recovered = bool(tail[Tail.RECOVERED] > 0 and not tail[Tail.NONFINITE])
+        self._be_at(x, tail)
         if command is not Command.VALUE:
             finite = all(map(math.isfinite, total[:-TAIL].aminmax()))
             self._gradient = self._lent(total, self._device), finite
         return tail[Tail.LOSS]
+
+    def _be_at(self, x: V, tail: list[float]) -> None:
+        """All processes have evaluated there."""
+        self._last, self._gradient = x, None
+        self.recovered = bool(tail[Tail.RECOVERED] > 0 and not tail[Tail.NONFINITE])
 
     def _together(
         self,
@@ -180,18 +223,25 @@ class Leader(Generic[V]):
         then: Callable[[], None] | None = None,
     ) -> tuple[Tensor, list[float]]:
         """One exchange: a vector to all, a sum from all."""
-        if self.has_ended:
-            raise OtherProcessError("the run has ended in every process")
         with self._signals.held():
+            self._require_running()
             total = self._share.room(command, factor)
             self._send(command, vector, float(len(total) - TAIL))
             if then is not None:
                 then()
             self._share.add(command, total, factor)
-            tail: list[float] = total[-TAIL:].tolist()
-            if tail[Tail.FAILED]:
-                self._raise_what_was_raised()
-        return total, tail
+            return total, self._tail(total)
+
+    def _require_running(self) -> None:
+        if self.has_ended:
+            raise OtherProcessError("the run has ended in every process")
+
+    def _tail(self, total: Tensor) -> list[float]:
+        """What rides along with a sum, if no process has raised."""
+        tail: list[float] = total[-TAIL:].tolist()
+        if tail[Tail.FAILED]:
+            self._raise_what_was_raised()
+        return tail
 
     def _lent(self, total: Tensor, device: torch.device | None) -> Any:
         """A sum without its tail, as a vector."""
@@ -212,46 +262,3 @@ class Leader(Generic[V]):
             raise error if error is not None else OtherProcessError.of(texts, self._group.size)
         finally:
             del error  # whose traceback holds this frame
-
-
-class SharedCurvature:
-    """Products with the Hessian of the whole loss; see `Curvature` in `curvature/strategies.py`.
-
-    Processes multiply where they all have evaluated: elsewhere they do that first.
-
-    Attributes:
-        value: the loss, where a product needed an evaluation before it.
-    """
-
-    def __init__(self, leader: Leader[Any], own: Curvature, profile: Profile) -> None:
-        self._leader, self._own, self._profile = leader, own, profile
-        self._at: Any = None
-        self.value: Loss | None = None
-
-    def evaluate(self) -> Loss:
-        """The loss; the gradient is the leader's."""
-        value = self._leader.curved()
-        self._at = self._leader.where()
-        return value
-
-    def product(self, v: Array) -> tuple[Array, bool]:
-        """H v, shape (n,), a fresh array; and whether all of it is finite."""
-        self._require_evaluation()
-        return self._leader.products(Command.PRODUCT, v)
-
-    def products(self, rows: Callable[[int, int], Array], count: int) -> tuple[Array, bool]:
-        """H, shape (n, n), for the n rows of the identity; and whether all of it is finite."""
-        self._require_evaluation()
-        hessian, finite = self._leader.products(Command.HESSIAN)
-        return hessian.reshape(count, -1), finite
-
-    def drop(self) -> None:
-        """The parameters change, or the run is over."""
-        self._at = self.value = None
-        self._own.drop()
-
-    def _require_evaluation(self) -> None:
-        if not (self._at is self._leader.where() and self._leader.is_at(self._at)):
-            self._profile.begin("closure", "closure")
-            self.value = self.evaluate()
-            self._profile.begin("curvature")

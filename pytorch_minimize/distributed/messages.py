@@ -11,7 +11,18 @@ from torch import Tensor
 from ..bridge.interface import Bridge
 from .group import Group
 
-__all__ = ["HEADER", "TAIL", "Command", "End", "Tail", "as_vector", "device_of", "put", "send"]
+__all__ = [
+    "HEADER",
+    "TAIL",
+    "Command",
+    "End",
+    "Tail",
+    "as_tensor",
+    "as_vector",
+    "device_of",
+    "put",
+    "send",
+]
 
 HEADER = 3
 """Numbers behind the vector of a message: the command, whether the point before this one is the
@@ -28,6 +39,11 @@ class Command(IntEnum):
     or that in such a way that products follow. PRODUCT, HESSIAN: it is to be multiplied by the
     Hessian at the last point, or all of that is asked for. MANY: so many points follow, whose
     losses are asked for. DONE, FAILED: it is where the run ends, well or not.
+
+    Of closures of residuals: ROWS: it is a point, where the residuals are asked for. At the last
+    point JACOBIAN: that of them is to be made ready; COLLECT: and sent; IMAGE: the vector is to be
+    multiplied by it; PULLED: one number for each residual follows, to be multiplied by its
+    transpose.
     """
 
     VALUE = 1
@@ -38,6 +54,11 @@ class Command(IntEnum):
     MANY = 6
     DONE = 7
     FAILED = 8
+    ROWS = 9
+    JACOBIAN = 10
+    COLLECT = 11
+    IMAGE = 12
+    PULLED = 13
 
 
 class Tail(IntEnum):
@@ -82,6 +103,11 @@ def put(out: Tensor, vector: Any, share: float = 1.0) -> None:
         torch.mul(torch.from_numpy(vector), share, out=out)
     else:
         out.copy_(torch.as_tensor(vector * share))
+
+
+def as_tensor(matrix: Any) -> Tensor:
+    """An array as a tensor of the same memory; a tensor as it is."""
+    return matrix if isinstance(matrix, Tensor) else torch.from_numpy(matrix)
 
 
 def as_vector(part: Tensor, device: torch.device | None) -> Any:

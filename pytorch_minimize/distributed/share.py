@@ -2,76 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Generic, Protocol
+from collections.abc import Callable, Iterator
+from typing import Any, Generic
 
 import numpy as np
 from torch import Tensor
 
 from ..bridge.interface import Bridge, V
-from ..record.profile import Profile
 from ..typing import Array, Loss
 from .errors import OtherProcessError
-from .group import Group
+from .group import LEADER
 from .memory import Memory
-from .messages import TAIL, Command, Tail, put
-from .signals import HeldSignals
+from .messages import TAIL, Command, Tail, as_tensor, put
+from .partners import Part, Partners
+from .rows import Rows, places_of
 
-__all__ = ["Curvature", "Many", "Partners", "Runner", "Share"]
-
-Many = Callable[[Array], tuple[Array, int]]
-"""Points (S, n) -> their losses, and how many of these stand for an exception."""
-
-
-class Runner(Protocol):
-    """Runs the user's closure; see :class:`~pytorch_minimize.closure.runner.ClosureRunner`."""
-
-    recovered: bool
-    recovered_why: str
-    recover: tuple[type[Exception], ...]
-
-    def clear_grads(self) -> None: ...
-
-    def value(self) -> float: ...
-
-    def value_and_gradient(self) -> Loss: ...
-
-
-class Curvature(Protocol):
-    """See :class:`~pytorch_minimize.curvature.strategies.Curvature`."""
-
-    def evaluate(self) -> Loss: ...
-
-    def product(self, v: Array) -> tuple[Array, bool]: ...
-
-    def products(self, rows: Callable[[int, int], Array], count: int) -> tuple[Array, bool]: ...
-
-    def drop(self) -> None: ...
-
-
-@dataclass(frozen=True)
-class Partners:
-    """What a run is made of in each of its processes.
-
-    Attributes:
-        group: of them all.
-        signals: held while they do something together.
-        runner: of the closure here.
-        profile: of the step here.
-        factor: by which losses, gradients and products here are multiplied.
-        points, sums: buffers for points and for gradients. They are there before the run begins,
-            since who has no memory for them could not tell the others any more.
-    """
-
-    group: Group
-    signals: HeldSignals
-    runner: Runner
-    profile: Profile
-    factor: float
-    points: list[Tensor]
-    sums: list[Tensor]
+__all__ = ["Share"]
 
 
 class Share(Generic[V]):
@@ -80,30 +28,33 @@ class Share(Generic[V]):
     Args:
         run: of which it is a part.
         bridge: to the vectors of this process.
-        curvature: of the closure here.
-        many: losses of many points, where the optimizer has a way.
+        part: what is computed here.
 
     Attributes:
         error: what was raised here, for which the run ends.
+        places: where the residuals of each process are among those of all, by rank; None before
+            all have given some.
     """
 
-    def __init__(
-        self,
-        run: Partners,
-        bridge: Bridge[V],
-        curvature: Curvature | None,
-        many: Many | None,
-    ) -> None:
+    def __init__(self, run: Partners, bridge: Bridge[V], part: Part) -> None:
         self._group, self._signals, self._profile = run.group, run.signals, run.profile
         self._runner, self._factor = run.runner, run.factor
-        self._bridge, self._curvature, self._many = bridge, curvature, many
+        self._bridge, self._part = bridge, part
         self._memory = Memory(run.group, run.sums)
+        self._matrix: Any = None  # the Jacobian here, until it is asked for
         self.error: BaseException | None = None
+        self.places: list[slice] | None = None
+
+    @property
+    def count(self) -> int:
+        """How many residuals there are in all; 0 before all processes have given some."""
+        return 0 if self.places is None else self.places[-1].stop
 
     def room(self, command: Command, vector: Any) -> Tensor:
         """Memory for what a command asks for, with a tail."""
         n = self._bridge.numel
-        sizes = {Command.VALUE: 0, Command.HESSIAN: n * n}
+        sizes = {Command.VALUE: 0, Command.HESSIAN: n * n, Command.JACOBIAN: 0}
+        sizes |= {Command.ROWS: self.count, Command.IMAGE: self.count}
         size = len(vector) if command is Command.MANY else sizes.get(command, n)
         return self._memory.take(size + TAIL)
 
@@ -128,19 +79,53 @@ class Share(Generic[V]):
             before()
             self._compute(command, vector, out[:-TAIL], out[-TAIL:])
 
-        _, error = self._signals.caught(compute)
+        if self.error is None:
+            _, self.error = self._signals.caught(compute)
         if not self._group.leads:
             self._memory.lend(out, None)
-        if error is not None:
-            self.error = error
+        if self.error is not None:
             out.zero_()
             out[Tail.FAILED - TAIL] = 1.0
-        try:
+        with self._own_error_first():
             self._group.reduce(out)
-        except OtherProcessError as lost:
-            if self.error is not None:
-                raise self.error from lost
-            raise
+
+    def rows(self, before: Callable[[], object] = bool) -> Tensor:
+        """Run the closure for its residuals, and put them beside those of the others.
+
+        The first time all say how many they have; how many that are must not change then.
+
+        Args:
+            before: called first.
+
+        Returns:
+            The residuals of all in the leader, with a tail; without them before all had some.
+        """
+
+        def run() -> None:
+            before()
+            self._own_rows().run()
+
+        if self.places is None:
+            _, self.error = self._signals.caught(run)
+            rows, run = self._part.rows, _nothing
+            count = 0 if rows is None or self.error is not None else rows.count
+            with self._own_error_first():
+                said = self._group.gather(self._group.counted(count or 0))
+            self.places = places_of([int(each) for each in said])
+        out = self.room(Command.ROWS, None)
+        self.add(Command.ROWS, out, None, run)
+        return out
+
+    def collect(self, out: Any) -> None:
+        """The Jacobians of all, for the leader below its own; each has made its one ready."""
+        assert self.places is not None
+        if not self._group.leads:
+            matrix, self._matrix = self._matrix, None
+            self._group.hand(as_tensor(matrix))
+            return
+        for rank, place in enumerate(self.places):
+            if rank != LEADER:
+                self._group.take(rank, as_tensor(out[place]))
 
     def lend(self, out: Tensor, vector: Any) -> None:
         """A sum is looked at as ``vector``; when that is gone, its memory may be used again."""
@@ -148,23 +133,26 @@ class Share(Generic[V]):
 
     def move(self) -> None:
         """The parameters are about to change."""
-        if self._curvature is not None:
-            self._curvature.drop()
+        self._part.drop()
 
     def _compute(self, command: Command, vector: Any, out: Tensor, tail: Tensor) -> None:
         if command is Command.MANY:
-            if self._many is None:
+            if self._part.many is None:
                 raise ValueError("expected step(closure, vectorized=...) in every process")
-            losses, recovered = self._many(vector)
+            losses, recovered = self._part.many(vector)
             put(out, losses, self._factor)
             tail[Tail.RECOVERED] = recovered
         elif command in (Command.PRODUCT, Command.HESSIAN):
             self._multiply(command, vector, out, tail)
+        elif command is Command.ROWS:
+            self._place(out, tail)
+        elif command in (Command.JACOBIAN, Command.IMAGE, Command.PULLED):
+            self._multiply_rows(command, vector, out)
         else:
             self._evaluate(command, out, tail)
 
     def _evaluate(self, command: Command, out: Tensor, tail: Tensor) -> None:
-        runner, curvature = self._runner, self._curvature
+        runner, curvature = self._runner, self._part.curvature
         if command is Command.VALUE:
             loss: Loss = runner.value()
         elif command is Command.CURVED and curvature is not None:
@@ -180,7 +168,7 @@ class Share(Generic[V]):
         tail[Tail.NONFINITE] = float(not (math.isfinite(value) or runner.recovered))
 
     def _multiply(self, command: Command, vector: Any, out: Tensor, tail: Tensor) -> None:
-        curvature, n = self._curvature, self._bridge.numel
+        curvature, n = self._part.curvature, self._bridge.numel
         assert curvature is not None
         if command is Command.PRODUCT:
             product, finite = curvature.product(vector)
@@ -189,6 +177,48 @@ class Share(Generic[V]):
             product = hessian.reshape(-1)
         put(out, product, self._factor)
         tail[Tail.NONFINITE] = float(not finite)
+
+    def _place(self, out: Tensor, tail: Tensor) -> None:
+        """The residuals here among zeros, where they are no others'."""
+        values, finite = self._own_rows().values, False
+        out.zero_()
+        if self.places is not None:
+            own = out[self.places[self._group.rank]]
+            put(own, values) if values is not None else own.fill_(math.nan)
+            finite = bool(own.isfinite().all())
+        tail[Tail.RECOVERED] = float(self._runner.recovered)
+        tail[Tail.NONFINITE] = float(not (finite or self._runner.recovered))
+
+    def _multiply_rows(self, command: Command, vector: Any, out: Tensor) -> None:
+        assert self.places is not None
+        rows, place = self._own_rows(), self.places[self._group.rank]
+        if command is Command.IMAGE:
+            out.zero_()
+            put(out[place], rows.product(vector))
+        elif command is Command.PULLED:
+            put(out, rows.transposed_product(vector[place]))
+        else:
+            matrix = rows.matrix(vector[place] if self._group.leads else None)
+            self._matrix = None if self._group.leads else matrix
+
+    def _own_rows(self) -> Rows[Any]:
+        if self._part.rows is None:
+            raise ValueError("expected a LeastSquaresWrapper in every process")
+        return self._part.rows
+
+    @contextlib.contextmanager
+    def _own_error_first(self) -> Iterator[None]:
+        """Where a process is lost, what was raised here is raised all the same."""
+        try:
+            yield
+        except OtherProcessError as lost:
+            if self.error is not None:
+                raise self.error from lost
+            raise
+
+
+def _nothing() -> None:
+    pass
 
 
 def _identity_rows(n: int) -> Callable[[int, int], Array]:

@@ -21,7 +21,7 @@ __all__ = ["Agreement", "agree"]
 
 T = TypeVar("T")
 
-_VERSION = 1.0  # of what processes say to each other
+_VERSION = 2.0  # of what processes say to each other
 # Where things are in what each of them says at the start.
 _FAILED, _OF_VERSION, _NUMEL, _LAYOUT, _HOW, _WEIGHT, _HIGH, _LOW = range(8)
 

@@ -16,6 +16,8 @@ from ..record.saved import plain_part
 from ..region.bounds import as_array
 from ..row import Asks, Row
 from ..run.plan import Plan
+from ..scipy_minimize.arguments import check_callback
+from ..scipy_minimize.keywords import as_mapping
 from ..settings import Settings
 from ..wording import did_you_mean, shown
 from .jacobian import Way
@@ -83,12 +85,7 @@ class LeastSquaresArguments:
             ValueError: an unknown keyword or method, or one that the method cannot take.
             TypeError: it is no dict.
         """
-        if kwargs is not None and not isinstance(kwargs, Mapping):
-            instead = f"; write dict(method={shown(kwargs)})" if isinstance(kwargs, str) else ""
-            raise TypeError(
-                f"least_squares_kwargs: expected a dict, got {type(kwargs).__name__}{instead}"
-            )
-        original = dict(kwargs or {})
+        original = dict(as_mapping("least_squares_kwargs", kwargs))
         given = {
             name: checked("least_squares_kwargs", name, value, KINDS[name])
             if name in KINDS
@@ -99,7 +96,7 @@ class LeastSquaresArguments:
         _check_names(row, given)
         if (given.get("bounds") is not None or bounds_in_groups) and not row.bounds:
             raise ValueError(f"{row.name} takes no bounds; methods that do: {_takers('bounds')}")
-        _check_callback(given.get("callback"))
+        check_callback(given.get("callback"))
         jacobian = _jacobian(row, given)
         if given.get("callback") is not None and "differences" in jacobian:
             _check_is_called_back(row)
@@ -208,11 +205,6 @@ def _check_names(row: Row, given: Mapping[str, Any]) -> None:
 
 def _takers(name: str) -> str:
     return ", ".join(row.name for row in METHODS.values() if name in (row.options or ()))
-
-
-def _check_callback(callback: object) -> None:
-    if callback is not None and not callable(callback):
-        raise TypeError(f"callback: expected a callable, got {shown(callback)}")
 
 
 def _check_is_called_back(row: Row) -> None:

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from typing import Any, Generic
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from ..bridge.interface import V
+from ..distributed.rows import Rows
 from ..problem.evaluator import Evaluator
 from ..typing import Loss
-from .jacobian import ResidualJacobian
 from .losses import RobustLoss
 from .residuals import ResidualRunner
 
@@ -48,7 +47,7 @@ class ResidualEvaluator(Evaluator[V]):
     Args:
         runner: of the closure.
         loss: makes the cost of the residuals.
-        jacobian: takes Jacobians out of graphs; of vectors of this evaluator's kind.
+        rows: the residuals and their Jacobian, in vectors of this evaluator's kind.
         more: see :class:`Evaluator`.
     """
 
@@ -57,27 +56,29 @@ class ResidualEvaluator(Evaluator[V]):
         runner: ResidualRunner,
         *more: Any,
         loss: RobustLoss,
-        jacobian: ResidualJacobian[V],
+        rows: Rows[V],
         **keywords: Any,
     ) -> None:
         super().__init__(runner, *more, gradient=False, **keywords)
-        assert runner.residuals is not None
-        self.jacobian = jacobian
-        self.loss, self._closure = loss, runner.residuals
-        self._closure.measure = self._measure
-        self._values: V | None = None
+        self.loss, self._rows = loss, rows
         self.linearised: Linearised[V] | None = None
-        self.when_leaving(self._drop)
+        self.when_leaving(rows.drop)
 
     @property
     def count(self) -> int | None:
         """How many residuals there are; None before the first run that gave some."""
-        return self._closure.count
+        return self._rows.count
 
     @property
     def values(self) -> V | None:
         """The residuals at the parameters' point, a fresh vector; None where they are not known."""
-        return self._values
+        return self._rows.values
+
+    def values_at(self, x: V) -> V | None:
+        """The residuals at x; None where the closure gives none there."""
+        if not self._same(x, self.x) or self._rows.values is None:
+            self._reach_graph(x)
+        return self._rows.values
 
     def linearise(self, x: V, *, matrix: bool = True) -> Linearised[V]:
         """Residuals, Jacobian and gradient at x, where the closure is run only if it must be.
@@ -89,66 +90,54 @@ class ResidualEvaluator(Evaluator[V]):
         fits = known is not None and (known.jacobian is not None or not matrix)
         if fits and known is not None and self._same(x, known.x):
             return known
-        flat = self.graph_at(x)
-        if flat is None or self._values is None:
+        if not self._reach_graph(x):
             return self._nowhere()
-        found = self.guard.run("curvature", None, lambda: self._linearise(flat, matrix))
+        found = self.guard.run("curvature", None, lambda: self._linearise(matrix))
         self.linearised = found
         return found
 
     def take(self, x: V, jacobian: Any) -> None:
         """Note the user's own Jacobian at x, dense or not, and the gradient that it makes."""
-        if not self._same(x, self.x) or self._values is None:
-            self.graph_at(x)
-        residuals: Any = self._values
+        residuals: Any = self.values_at(x)
         if residuals is None:
             return
-        weighted = self.loss.weighted(residuals)
-        slopes = residuals if weighted is None else weighted.slopes * residuals
-        gradient: Any = np.asarray(jacobian.T @ slopes).reshape(-1)
+        gradient: Any = np.asarray(jacobian.T @ self.loss.slopes(residuals)).reshape(-1)
         self.linearised = self._noted(None, gradient)
 
-    def graph_at(self, x: V) -> Tensor | None:
-        """The residuals at x with their graph; None where the closure gives none there."""
+    def transposed_product(self, x: V, u: Any) -> V:
+        """J(x)'u, a fresh vector."""
+        if not self._reach_graph(x):
+            return self.bridge.flatten([None] * len(self.bridge.params))
+        return self.guard.run("curvature", None, lambda: self._rows.transposed_product(u))
+
+    def product(self, x: V, v: V) -> V:
+        """J(x) v, a fresh vector."""
+        if not self._reach_graph(x):
+            return self._all_nan()
+        return self.guard.run("curvature", None, lambda: self._rows.product(v))
+
+    def close(self) -> None:
+        super().close()
+        self.linearised = None
+
+    def _reach_graph(self, x: V) -> bool:
+        """Be at x with the graph of the residuals there; whether there is one."""
         if not self._same(x, self.x):
             self.load(x)
-        if self._closure.flat is None and (self.here is None or self.here.finite):
+        if not self._rows.has_graph and (self.here is None or self.here.finite):
             self.profile.count("reload")
             loss: Loss = self.guard.run("closure", "closure", self._run)
             again = self._read(loss)
             if self.here is None:
                 self.here = again
-        return self._closure.flat
+        return self._rows.has_graph
 
-    def transposed_product(self, x: V, u: Any) -> V:
-        """J(x)'u, a fresh vector."""
-        flat = self.graph_at(x)
-        return self.guard.run("curvature", None, lambda: self._transposed(flat, u))
-
-    def product(self, x: V, v: V) -> V:
-        """J(x) v, a fresh vector."""
-        flat = self.graph_at(x)
-        if flat is None:
-            return self._all_nan()
-        return self.guard.run(
-            "curvature", None, lambda: self._as_vector(self.jacobian.product(flat, v))
-        )
-
-    def close(self) -> None:
-        super().close()
-        self._closure.measure = lambda flat: math.nan  # which holds the evaluator
-        self._drop()
-        self.linearised = None
-
-    def _linearise(self, flat: Tensor, matrix: bool) -> Linearised[V]:
-        residuals: Any = self._values
-        weighted = self.loss.weighted(residuals)
-        slopes = residuals if weighted is None else weighted.slopes * residuals
-        jacobian: Any = self.jacobian.matrix(flat) if matrix else None
+    def _linearise(self, matrix: bool) -> Linearised[V]:
+        residuals: Any = self._rows.values
+        slopes = self.loss.slopes(residuals)
+        jacobian: Any = self._rows.matrix() if matrix else None
         with np.errstate(invalid="ignore", over="ignore"):  # which is looked at below
-            gradient = slopes @ jacobian if matrix else self._transposed(flat, slopes)
-        if matrix:  # the graph has done its duty, and its memory is the solver's now
-            self._closure.flat = None
+            gradient = slopes @ jacobian if matrix else self._rows.transposed_product(slopes)
         return self._noted(jacobian, gradient)
 
     def _noted(self, jacobian: Any, gradient: V) -> Linearised[V]:
@@ -159,13 +148,8 @@ class ResidualEvaluator(Evaluator[V]):
         finite = _is_finite(gradient) and (jacobian is None or _is_finite(jacobian))
         if self.here is not None:
             self.here = self.here._replace(gradient=gradient)
-        residuals: Any = self._values
+        residuals: Any = self._rows.values
         return Linearised(self.x, residuals, jacobian, gradient, finite)
-
-    def _transposed(self, flat: Tensor | None, u: Any) -> V:
-        if flat is None:
-            return self.bridge.flatten([None] * len(self.bridge.params))
-        return self.jacobian.transposed_product(flat, torch.as_tensor(u))
 
     def _nowhere(self) -> Linearised[V]:
         """Where the closure gives no residuals."""
@@ -176,32 +160,11 @@ class ResidualEvaluator(Evaluator[V]):
     def _all_nan(self) -> V:
         return self.space.as_vector([math.nan] * (self.count or 1))
 
-    def _measure(self, flat: Tensor) -> float:
-        values = self._as_vector(flat)
-        self._values = values
-        return float(self.loss.cost(values))
-
-    def _as_vector(self, flat: Tensor) -> V:
-        """A fresh vector of float64, where the solver's are."""
-        like: Any = self.x
-        if isinstance(like, Tensor):
-            vector: Any = flat.detach().to(like, copy=True)
-        else:
-            vector = flat.detach().to("cpu", torch.float64, copy=True).numpy()
-        found: V = vector
-        return found
-
     def _run(self) -> Loss:
-        self._values = None
-        return super()._run()
+        return self._rows.run()
 
     def _closure_call(self) -> None:
         """None: the closure is run for its residuals."""
-
-    def _drop(self) -> None:
-        self._closure.flat = None
-        self._values = None
-        self.jacobian.drop()
 
 
 def _is_finite(values: Any) -> bool:

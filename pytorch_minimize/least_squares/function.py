@@ -64,8 +64,7 @@ class ResidualFunction:
         found = self._evaluate(as_vector(x))
         values = self._evaluator.values
         if values is None:  # the closure gave none there, or the parameters have moved on
-            flat = self._evaluator.graph_at(found.x)
-            values = None if flat is None else self._evaluator.values
+            values = self._evaluator.values_at(found.x)
         residuals = self._instead(values, finite=found.finite)
         self._begin("solver")
         return residuals

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any, Generic
 
 import numpy as np
@@ -11,13 +12,15 @@ from torch import Tensor
 
 from ..bridge.interface import Bridge, V
 from ..curvature.double_backward import RowSource
+from ..distributed.rows import Rows
+from ..problem.curved import CurvedEvaluator
 from ..record.profile import Profile
 from ..typing import Array, Loss
 from .jacobian import ResidualJacobian
 from .losses import RobustLoss, Weighted
 from .residuals import ResidualRunner
 
-__all__ = ["GaussNewton"]
+__all__ = ["GaussNewton", "GaussNewtonEvaluator"]
 
 
 class GaussNewton(Generic[V]):
@@ -49,7 +52,6 @@ class GaussNewton(Generic[V]):
         self._runner, self._bridge = runner, bridge
         self._jacobian, self._loss, self._profile = jacobian, loss, profile
         self._closure = runner.residuals
-        self._closure.measure = self._measure
         self._evaluated = False
         self._weighted: Weighted[Tensor] | None = None
         self.value: Loss | None = None
@@ -57,6 +59,7 @@ class GaussNewton(Generic[V]):
     def evaluate(self) -> Loss:
         """Run the closure: the cost, and the gradient in ``.grad``."""
         self._evaluated = True
+        self._closure.measure = partial(_cost, self._loss)  # which does not hold this object
         loss = self._runner.value()
         flat = self._closure.flat
         if flat is None or not math.isfinite(loss):
@@ -84,11 +87,6 @@ class GaussNewton(Generic[V]):
         found = [self.product(row) for row in rows(0, count)]
         return np.stack([np.asarray(row) for row, _ in found]), all(ok for _, ok in found)
 
-    def residuals(self) -> Tensor | None:
-        """At the parameters' values, without their graph; None where the closure gives none."""
-        flat = self._graph()
-        return None if flat is None else flat.detach().to(torch.float64, copy=True)
-
     def _graph(self) -> Tensor | None:
         """Of the residuals where the parameters are; the closure is run if it must be."""
         if self._closure.flat is None and not self._evaluated:
@@ -103,5 +101,35 @@ class GaussNewton(Generic[V]):
         self._evaluated = False
         self._jacobian.drop()
 
-    def _measure(self, flat: Tensor) -> float:
-        return float(self._loss.cost(flat.detach().to(torch.float64)))
+
+class GaussNewtonEvaluator(CurvedEvaluator[V]):
+    """:class:`CurvedEvaluator` of a closure of residuals, which are looked at where a run ends.
+
+    Args:
+        rows: the residuals.
+        loss: makes the cost of them.
+        keywords: see :class:`CurvedEvaluator`.
+    """
+
+    def __init__(self, *args: Any, rows: Rows[V], loss: RobustLoss, **keywords: Any) -> None:
+        super().__init__(*args, gradient=True, **keywords)
+        self._rows, self._loss = rows, loss
+        self.when_leaving(rows.drop)
+
+    def residuals_at(self, x: V) -> V | None:
+        """The residuals at x, and the gradient in ``.grad``; None where there are none."""
+        if x is not self.x:
+            self.load_point(x)
+        rows = self._rows
+        if not rows.has_graph and (self.here is None or self.here.finite):
+            self.guard.run("closure", "closure", rows.run)
+        residuals = rows.values
+        if self.here is None and residuals is not None and rows.has_graph:
+            slopes = self._loss.slopes(residuals)
+            product = rows.transposed_product
+            self.set_grads(self.guard.run("curvature", None, lambda: product(slopes)))
+        return residuals
+
+
+def _cost(loss: RobustLoss, flat: Tensor) -> float:
+    return float(loss.cost(flat.detach().to(torch.float64)))

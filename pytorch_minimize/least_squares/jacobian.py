@@ -53,11 +53,15 @@ class ResidualJacobian(Generic[V]):
         self._checked = self._trusted = False
         self._forward: _Forward | None = None
 
-    def matrix(self, flat: Tensor) -> V:
-        """J, of shape (m, n), a new one; columns of parameters without influence are zero."""
+    def empty(self, count: int) -> V:
+        """Memory for so many rows."""
+        return self._empty((count, self._bridge.numel))
+
+    def matrix(self, flat: Tensor, out: V | None = None) -> V:
+        """J, of shape (m, n), in ``out`` or new; columns of parameters without influence are 0."""
         self._check(flat)
         m, n = flat.numel(), self._bridge.numel
-        out = self._empty((m, n))
+        out = self.empty(m) if out is None else out
         # A column takes as long as a row (measured, on networks), half or a third of what one by
         # dual numbers takes, which would run the closure for each.
         by_columns = self._way == "columns" or (self._way == "auto" and n < m)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -12,20 +11,10 @@ from torch import Tensor
 
 from .damped import Damped
 from .evaluator import Linearised
-from .losses import RobustLoss
+from .levenberg_rules import MESSAGES, LevenbergRules
 from .requests import Linear, Residuals
 
-__all__ = ["MESSAGES", "LevenbergMarquardt", "LevenbergRules"]
-
-MESSAGES = {
-    -3: "The residuals or the Jacobian at the start are not finite.",
-    0: "The maximum number of function evaluations is exceeded.",
-    1: "`gtol` termination condition is satisfied.",
-    2: "`ftol` termination condition is satisfied.",
-    3: "`xtol` termination condition is satisfied.",
-    4: "Both `ftol` and `xtol` termination conditions are satisfied.",
-}
-"""As scipy's least_squares, with statuses of the same meaning."""
+__all__ = ["LevenbergMarquardt"]
 
 _EPS = torch.finfo(torch.float64).eps
 # Share of the predicted decrease from which on a step is taken.
@@ -40,29 +29,6 @@ _NO_STEP = 1e200  # a damping from which on no step moves anything
 _LEAST_DAMPING = 1e-300  # from zero it could not rise
 
 Asking = Generator[Any, Any, None]
-
-
-@dataclass(frozen=True)
-class LevenbergRules:
-    """How one run goes.
-
-    Attributes:
-        ftol, xtol, gtol: as scipy's; None does not test.
-        x_scale: "jac", or the scale of each variable.
-        max_nfev: evaluations at most; None for 100 n.
-        damping: the first, in units of J'J's diagonal.
-        geodesic: correct each step for the curvature along it, for one evaluation more.
-        loss: of the residuals.
-    """
-
-    ftol: float | None = 1e-8
-    xtol: float | None = 1e-8
-    gtol: float | None = 1e-8
-    x_scale: Any = "jac"
-    max_nfev: int | None = None
-    damping: float = 1e-3
-    geodesic: bool = False
-    loss: RobustLoss = field(default_factory=RobustLoss)
 
 
 class LevenbergMarquardt:

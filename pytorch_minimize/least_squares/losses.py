@@ -122,6 +122,11 @@ class RobustLoss:
             return 0.5 * self.f_scale**2 * rho.sum()
         return float(0.5 * self.f_scale**2 * np.sum(rho))
 
+    def slopes(self, residuals: V) -> V:
+        """What the transposed Jacobian is multiplied by for the gradient of the cost."""
+        weighted, r = self.weighted(residuals), residuals
+        return r if weighted is None else weighted.slopes * r  # type: ignore[operator]
+
     def weighted(self, residuals: V, least: float = 0.0) -> Weighted[V] | None:
         """What the model at these residuals is made of; None where nothing is to be scaled.
 

@@ -17,7 +17,8 @@ from ..kinds import ARRAY, FLAG, Kind, at_least, is_number, one_of, optional
 from ..row import Habits, Row
 from ..solvers.steihaug import Steihaug, SteihaugRules
 from ..wording import did_you_mean, shown
-from .levenberg_marquardt import LevenbergMarquardt, LevenbergRules
+from .levenberg_marquardt import LevenbergMarquardt
+from .levenberg_rules import LevenbergRules
 from .losses import LOSSES
 
 __all__ = ["KINDS", "METHODS", "find_method"]

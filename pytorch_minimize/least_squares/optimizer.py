@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any, cast
 
@@ -15,26 +16,25 @@ from torch import Tensor
 
 from ..bridge.interface import Bridge
 from ..bridge.make import tensor_bridge
-from ..bridge.space import ARRAYS, TensorSpace
 from ..closure.runner import ClosureRunner
-from ..problem.curved import CurvedEvaluator
+from ..distributed.follower import Told
+from ..distributed.group import Group
+from ..distributed.partners import Part, Partners
 from ..problem.evaluator import Evaluator
-from ..problem.guard import make_guard
 from ..region.group_keys import split
 from ..region.region import Region
 from ..row import BoundedNative, Native
+from ..run.argued import ArguedOptimizer
 from ..run.loop import solve
-from ..run.optimizer import FullBatchOptimizer, Run
+from ..run.optimizer import Run
 from ..run.plan import Plan
 from ..run.together import Prepared
-from ..scipy_minimize.blas_threads import BlasThreads
-from ..settings import Settings
 from ..typing import Array, UserClosure
-from .arguments import BELONG_IN_KWARGS, LeastSquaresArguments
+from .arguments import LeastSquaresArguments
 from .covariance import Covariance, covariance_of
 from .evaluator import ResidualEvaluator
-from .gauss_newton import GaussNewton
-from .jacobian import ResidualJacobian
+from .fit_settings import parse_settings
+from .make import Maker, device_of
 from .requests import answered
 from .residuals import ResidualClosure, ResidualRunner
 from .results import completed, completed_without_matrix, named_as_scipys, weighted_rows
@@ -45,14 +45,17 @@ __all__ = ["LeastSquaresOptimizer"]
 _OWN_ENDINGS = 99  # from which status on an ending is ours, and says itself whether it is a success
 
 
-class LeastSquaresOptimizer(FullBatchOptimizer):
+class LeastSquaresOptimizer(ArguedOptimizer):
     """Least squares over the parameters of a model.
 
     Args:
-        params, run_keywords: see :class:`FullBatchOptimizer`.
+        params, run_keywords: see :class:`~pytorch_minimize.run.optimizer.FullBatchOptimizer`.
         arguments: how the solver is called, checked.
         block_bytes: about how much memory rows or columns of a Jacobian may take at a time.
     """
+
+    _arguments: LeastSquaresArguments
+    _takes_jacobians = True
 
     def __init__(
         self,
@@ -63,9 +66,7 @@ class LeastSquaresOptimizer(FullBatchOptimizer):
     ) -> None:
         self._arguments, self._block_bytes = arguments, block_bytes
         lr, run_keywords = split(run_keywords)
-        settings = Settings.parse(run_keywords, BELONG_IN_KWARGS)
-        _refuse_unfit(settings)
-        super().__init__(params, settings, lr)
+        super().__init__(params, parse_settings(run_keywords), lr)
 
     def covariance(
         self, closure: UserClosure | None = None, *, absolute: bool = False
@@ -97,10 +98,22 @@ class LeastSquaresOptimizer(FullBatchOptimizer):
         """
         self._refuse_inside_a_run("covariance")
         bridge = self._current_bridge()
+        is_shared = self._settings.distributed is not False
+        if closure is not None and is_shared:
+            raise ValueError(
+                "covariance: with distributed the closure has the rows of this process alone. "
+                "Leave it out in process 0, which has the Jacobian of all, or ask an optimizer "
+                "without distributed, with a closure of all rows"
+            )
         if closure is not None:
             taken, cost = self._weighted_jacobian(closure)
             return covariance_of(taken, cost, bridge, absolute=absolute)
         jacobian: Any = None if self.res is None else self.res.get("jac")
+        if jacobian is None and is_shared:
+            raise RuntimeError(
+                "covariance: no Jacobian of all rows is here. With distributed process 0 has it, "
+                "after a step of a method that makes a matrix; ask there"
+            )
         if jacobian is None:
             raise RuntimeError(
                 "covariance: the last step left no Jacobian as a matrix; pass the closure, of "
@@ -114,6 +127,8 @@ class LeastSquaresOptimizer(FullBatchOptimizer):
     def jacobian(self, closure: UserClosure) -> Array:
         """The Jacobian of the closure's residuals at the parameters' values, of shape (m, n).
 
+        With ``distributed`` it has the rows of this process alone.
+
         Args:
             closure: as for :meth:`step`; runs once now.
 
@@ -123,16 +138,6 @@ class LeastSquaresOptimizer(FullBatchOptimizer):
         """
         self._refuse_inside_a_run("jacobian")
         return self._residuals_and_jacobian(closure)[1]
-
-    @property
-    def _plan(self) -> Plan:
-        return self._arguments.plan
-
-    def _groups_changed(self) -> None:
-        self._arguments = self._arguments.for_groups(bounded=self._has_group_bounds)
-
-    def _check_sizes(self, n: int) -> None:
-        self._arguments.check_sizes(n)
 
     def _given_bounds(self) -> Any:
         return self._arguments.bounds
@@ -153,56 +158,19 @@ class LeastSquaresOptimizer(FullBatchOptimizer):
 
     def _make_evaluator(self, runner: ClosureRunner) -> Evaluator[Any]:
         assert isinstance(runner, ResidualRunner)
-        row = self._arguments.row
-        if row.curvature:
-            return self._matrix_free(runner)
-        if row.native is None:
-            guard = make_guard(self.profile, BlasThreads(self._settings.blas_threads))
-            return self._evaluator(runner, runner.bridge, ARRAYS, guard)
-        device = runner.bridge.params[0].device
-        bridge = tensor_bridge(runner.bridge)
-        guard = make_guard(self.profile)
-        return self._evaluator(runner, bridge, TensorSpace(device), guard, keeps_points=True)
+        return self._maker.evaluator(runner, self._leader)
 
-    def _evaluator(
-        self, runner: ResidualRunner, bridge: Bridge[Any], space: Any, guard: Any, **more: Any
-    ) -> ResidualEvaluator[Any]:
-        return ResidualEvaluator(
-            runner,
-            bridge,
-            space,
-            guard,
-            self.profile,
-            loss=self._arguments.loss,
-            jacobian=self._make_jacobian(bridge, space),
-            **more,
-        )
+    def _part_of(self, prepared: Prepared, group: Group) -> Part:
+        runner, on_host = prepared.runner, group.device.type == "cpu"
+        assert isinstance(runner, ResidualRunner)
+        bridge: Any = runner.bridge if on_host else tensor_bridge(runner.bridge)
+        device = None if on_host else group.device
+        return self._maker.part(runner, bridge, device, shared=True)
 
-    def _make_jacobian(self, bridge: Bridge[Any], space: Any) -> ResidualJacobian[Any]:
-        empty: Any = np.empty
-        if isinstance(space, TensorSpace):
-            empty = partial(torch.empty, dtype=torch.float64, device=space.device)
-        return ResidualJacobian(bridge, empty, self._block_bytes, self._arguments.way)
-
-    def _matrix_free(self, runner: ResidualRunner) -> Evaluator[Any]:
-        device = _device(runner.bridge)
-        bridge: Any = runner.bridge if device is None else tensor_bridge(runner.bridge)
-        space: Any = ARRAYS if device is None else TensorSpace(device)
-        products = self._make_jacobian(bridge, space)
-        curvature: GaussNewton[Any] = GaussNewton(
-            runner, bridge, products, self._arguments.loss, self.profile
-        )
-        guard = make_guard(self.profile)
-        return CurvedEvaluator(
-            runner,
-            bridge,
-            space,
-            guard,
-            self.profile,
-            gradient=True,
-            keeps_points=True,
-            curvature=curvature,
-        )
+    @property
+    def _maker(self) -> Maker:
+        threads = self._settings.blas_threads
+        return Maker(self._arguments, self._block_bytes, threads, self.profile)
 
     def _solve(self, run: Run) -> OptimizeResult:
         row = self._arguments.row
@@ -218,7 +186,7 @@ class LeastSquaresOptimizer(FullBatchOptimizer):
 
     def _by_products(self, native: Native, run: Run) -> OptimizeResult:
         bridge, options = run.evaluator.bridge, self._arguments.keywords
-        solver = native.make(options, bridge.numel, _device(bridge), None)
+        solver = native.make(options, bridge.numel, device_of(bridge), None)
         res = _renamed(solve(solver, run, self._plan))
         return completed_without_matrix(res, run, self._plan)
 
@@ -236,12 +204,26 @@ class LeastSquaresOptimizer(FullBatchOptimizer):
         return res
 
     def _run_here(self, prepared: Prepared) -> Tensor:
+        with self._named_as_scipys():
+            return super()._run_here(prepared)
+
+    def _follow(self, run: Partners, prepared: Prepared) -> Tensor:
+        with self._named_as_scipys():
+            return super()._follow(run, prepared)
+
+    @contextlib.contextmanager
+    def _named_as_scipys(self) -> Iterator[None]:
         before = self.res
         try:
-            return super()._run_here(prepared)
+            yield
         finally:
             if self.res is not None and self.res is not before:
                 named_as_scipys(self.res)
+
+    def _take(self, told: Told, prepared: Prepared) -> None:
+        super()._take(told, prepared)
+        # Those of all rows are in the leader alone, however few they are.
+        self.res.residuals = self.res.jac = None
 
     def _residuals_and_jacobian(self, closure: UserClosure) -> tuple[Array, Array]:
         bridge = self._current_bridge()
@@ -255,7 +237,7 @@ class LeastSquaresOptimizer(FullBatchOptimizer):
                 flat = runner.residuals.flat
                 if flat is None:
                     raise RuntimeError("the closure gave no residuals at the parameters' values")
-                jacobian: Array = self._make_jacobian(bridge, ARRAYS).matrix(flat)
+                jacobian: Array = self._maker.jacobian(bridge, None).matrix(flat)
         finally:
             for param, grad in zip(bridge.params, grads, strict=True):
                 param.grad = grad
@@ -266,43 +248,8 @@ class LeastSquaresOptimizer(FullBatchOptimizer):
         loss = self._arguments.loss
         return weighted_rows(jacobian, residuals, loss), float(loss.cost(residuals))
 
-    def _record(self) -> dict[str, Any]:
-        return super()._record() | {"arguments": self._arguments.as_saved()}
-
-    def _method_name(self) -> str:
-        return self._arguments.row.name
-
     def __getstate__(self) -> dict[str, Any]:
-        own = {"_arguments": self._arguments, "_block_bytes": self._block_bytes}
-        return super().__getstate__() | own
-
-
-def _refuse_unfit(settings: Settings) -> None:
-    """Keywords that least squares cannot heed.
-
-    Raises:
-        ValueError: one is set.
-    """
-    if settings.distributed is not False:
-        raise ValueError(
-            "distributed: least squares run in one process, since their Jacobian would have to be "
-            "put together from all of them; minimise the sum of squares with MinimizeWrapper, "
-            "which can be distributed, or gather the residuals in the closure"
-        )
-    if settings.warm_start:
-        raise ValueError("warm_start: least squares keep no inverse Hessian; leave it out")
-    if settings.captured_graph:
-        raise ValueError(
-            "captured_graph: a captured graph has no graph of autograd's that a Jacobian could be "
-            "taken of; leave it out"
-        )
-
-
-def _device(bridge: Bridge[Any]) -> torch.device | None:
-    """The device that all parameters are on, if it is one and not the host."""
-    devices = {param.device for param in bridge.params}
-    device = devices.pop()
-    return None if devices or device.type == "cpu" else device
+        return super().__getstate__() | {"_block_bytes": self._block_bytes}
 
 
 def _renamed(res: OptimizeResult) -> OptimizeResult:

@@ -10,12 +10,11 @@ import torch
 from scipy.optimize import Bounds, OptimizeResult
 from torch import Tensor
 
-from ..problem.curved import CurvedEvaluator
 from ..run.finish import true_end
 from ..run.optimizer import Run
 from ..run.plan import Plan
 from .evaluator import ResidualEvaluator
-from .gauss_newton import GaussNewton
+from .gauss_newton import GaussNewtonEvaluator
 from .losses import RobustLoss
 
 __all__ = ["completed", "completed_without_matrix", "named_as_scipys", "weighted_rows"]
@@ -47,8 +46,7 @@ def completed(
             res.jac = weighted_rows(known.jacobian, known.residuals, loss)
         res.residuals = known.residuals
     if res.get("residuals") is None:
-        evaluator.graph_at(x)
-        res.residuals = evaluator.values
+        res.residuals = evaluator.values_at(x)
     if by_autograd and math.isfinite(res.fun):
         res.grad = evaluator.linearise(x, matrix=False).gradient
     res.setdefault("jac", None)
@@ -60,14 +58,9 @@ def completed(
 def completed_without_matrix(res: OptimizeResult, run: Run, plan: Plan) -> OptimizeResult:
     """A result of a method that takes products alone, with the residuals of ``res.x``."""
     evaluator = run.evaluator
-    assert isinstance(evaluator, CurvedEvaluator)
+    assert isinstance(evaluator, GaussNewtonEvaluator)
     true_end(run.objective, res, run.objective.best, plan.habits)
-    x = _known_as(run, res.x, None)
-    if x is not evaluator.x:
-        evaluator.load_point(x)
-    curvature: Any = evaluator.curvature
-    assert isinstance(curvature, GaussNewton)
-    res.residuals = evaluator.guard.run("curvature", None, curvature.residuals)
+    res.residuals = evaluator.residuals_at(_known_as(run, res.x, None))
     res.jac = None
     if evaluator.here is not None:
         res.grad = evaluator.here.gradient

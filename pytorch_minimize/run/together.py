@@ -22,7 +22,7 @@ from ..distributed.follower import POINTS, Told, follow
 from ..distributed.group import Group
 from ..distributed.leader import Leader
 from ..distributed.messages import HEADER, TAIL
-from ..distributed.share import Many, Partners
+from ..distributed.partners import Many, Part, Partners
 from ..distributed.signals import HeldSignals
 from ..distributed.start import agree
 from ..problem.best_point import BestPoint
@@ -72,6 +72,7 @@ class Together(Bridged):
     res: OptimizeResult
     _leader: Leader[Any] | None = None  # of the step that runs
     _may_have_ddp = True
+    _takes_jacobians = False  # of what the closure returns
 
     @abstractmethod
     def _set_up(self, closure: UserClosure, *, leads: bool) -> Prepared:
@@ -119,7 +120,8 @@ class Together(Bridged):
                 reduction=settings.reduction,
                 start=settings.distributed_start,
             )
-            noticing.expect(agreement, curvature=bool(prepared.plan.asks.curvature))
+            multiplies = bool(prepared.plan.asks.curvature) or self._takes_jacobians
+            noticing.expect(agreement, curvature=multiplies)
             of_step = prepared.runner, self.profile, agreement.share
             run = Partners(group, signals, *of_step, points, sums)
             try:
@@ -160,21 +162,25 @@ class Together(Bridged):
         self._leader.done(evaluator.x, gradient, told)
 
     def _follow(self, run: Partners, prepared: Prepared) -> Tensor:
-        bridge, runner, settings = prepared.bridge, prepared.runner, self._settings
-        kind, block_bytes = settings.curvature, settings.hessian_block_bytes
-        curvature = make_curvature(kind, runner, self.profile, block_bytes)
+        bridge, runner = prepared.bridge, prepared.runner
+        part = self._part_of(prepared, run.group)
         try:
-            told = follow(run, bridge, curvature, self._many)
+            told = follow(run, bridge, part)
             self._take(told, prepared)
         except BaseException as error:
             with contextlib.suppress(RuntimeError):  # of a device that takes no more work
                 self.res = unknown_at(bridge.flatten_params(), error)
             raise
         finally:
-            curvature.drop()
+            part.drop()
             self.profile.stop()
             bridge.release()
         return runner.loss_like.new_tensor(self.res.fun)
+
+    def _part_of(self, prepared: Prepared, group: Group) -> Part:
+        """What this process computes for the leader of the group."""
+        kind, block_bytes = self._settings.curvature, self._settings.hessian_block_bytes
+        return Part(make_curvature(kind, prepared.runner, self.profile, block_bytes), self._many)
 
     def _take(self, told: Told, prepared: Prepared) -> None:
         """Hold what the leader holds."""

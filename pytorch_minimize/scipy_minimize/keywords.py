@@ -69,7 +69,8 @@ def as_mapping(name: str, value: object) -> Mapping[str, Any]:
     if value is None:
         return {}
     if not isinstance(value, Mapping):
-        is_name = name == "minimizer_args" and isinstance(value, str)
+        has_method = name in ("minimizer_args", "least_squares_kwargs")
+        is_name = has_method and isinstance(value, str)
         instead = f"; write dict(method={shown(value)})" if is_name else ""
         raise TypeError(f"{name}: expected a dict, got {type(value).__name__}{instead}")
     return value

@@ -19,9 +19,9 @@ from ..problem.make import make_evaluator
 from ..region.group_keys import split
 from ..region.region import Region
 from ..row import Asks, BoundedNative, Native
+from ..run.argued import ArguedOptimizer
 from ..run.loop import solve
 from ..run.optimizer import FullBatchOptimizer, Run
-from ..run.plan import Plan
 from ..settings import Settings
 from ..solvers.methods import ROWS
 from ..typing import Array
@@ -65,7 +65,7 @@ class ScipyOptimizer(FullBatchOptimizer):
         return make_evaluator(runner, runner.bridge, ARRAYS, guard, *of_run, **keywords)
 
 
-class MinimizeOptimizer(ScipyOptimizer):
+class MinimizeOptimizer(ArguedOptimizer, ScipyOptimizer):
     """``scipy.optimize.minimize`` over the parameters of a model.
 
     Args:
@@ -73,22 +73,14 @@ class MinimizeOptimizer(ScipyOptimizer):
         arguments: how ``scipy.optimize.minimize`` is called, checked.
     """
 
+    _arguments: Arguments
+
     def __init__(
         self, params: Iterable[Any], arguments: Arguments, run_keywords: Mapping[str, Any]
     ) -> None:
         self._arguments = arguments
         warm = "hess_inv0" in arguments.known_options
         super().__init__(params, run_keywords, warm=warm, name=arguments.name)
-
-    @property
-    def _plan(self) -> Plan:
-        return self._arguments.plan
-
-    def _groups_changed(self) -> None:
-        self._arguments = self._arguments.for_groups(bounded=self._has_group_bounds)
-
-    def _check_sizes(self, n: int) -> None:
-        self._arguments.check_sizes(n)
 
     def _given_bounds(self) -> Any:
         given = self._arguments.keywords.get("bounds")
@@ -157,18 +149,6 @@ class MinimizeOptimizer(ScipyOptimizer):
         if not self._settings.warm_start or self._inverse is None:
             return None
         return self._inverse.usable(run.evaluator.bridge.params)
-
-    def _record(self) -> dict[str, Any]:
-        return super()._record() | {"arguments": self._arguments.as_saved()}
-
-    def _method_name(self) -> str:
-        return self._arguments.name
-
-    def _given(self) -> Mapping[str, Any]:
-        return dict(self._arguments.given) | {"method": self._arguments.name}
-
-    def __getstate__(self) -> dict[str, Any]:
-        return super().__getstate__() | {"_arguments": self._arguments}
 
 
 def _users_product(keywords: Mapping[str, Any]) -> Callable[[Any, Any], Any] | None:

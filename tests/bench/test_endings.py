@@ -16,7 +16,7 @@ from torch import Tensor
 
 from bench.pages.endings import STOPS, Stop, of_family, ours
 from pytorch_minimize import LeastSquaresWrapper, MinimizeWrapper, optim
-from pytorch_minimize.least_squares.levenberg_marquardt import MESSAGES
+from pytorch_minimize.least_squares.levenberg_rules import MESSAGES
 from pytorch_minimize.least_squares.methods import METHODS as OF_RESIDUALS
 from pytorch_minimize.run.endings import Ending
 from pytorch_minimize.scipy_minimize.methods import METHODS

@@ -96,7 +96,8 @@ def test_of_the_wrong_type() -> None:
 @pytest.mark.parametrize(
     ("keyword", "match"),
     [
-        ({"distributed": True}, "least squares run in one process"),
+        ({"distributed": True, "weight": 3.0}, r"leave out weight=3\. .* by sqrt\(w\)"),
+        ({"distributed": True, "reduction": "mean"}, r"leave it out, or say .* by sqrt\(2 / m\)"),
         ({"warm_start": True}, "keep no inverse Hessian"),
         ({"captured_graph": True}, "no graph of autograd's"),
     ],
@@ -149,3 +150,9 @@ def test_it_is_the_public_one() -> None:
 
     assert pytorch_minimize.LeastSquaresWrapper is LeastSquaresWrapper
     assert "ClosureResiduals" in dir(pytorch_minimize)
+
+
+def test_print_says_how_it_was_made() -> None:
+    optimizer = made({"loss": "huber", "f_scale": 2.0}, timeout=3.0)
+    first = repr(optimizer).splitlines()[0]
+    assert first == "LeastSquaresWrapper(method=trf, loss='huber', f_scale=2.0, timeout=3.0)"

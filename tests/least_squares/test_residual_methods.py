@@ -16,6 +16,7 @@ from scipy.optimize import OptimizeResult
 from torch import Tensor, nn
 
 from pytorch_minimize.bridge.space import TensorSpace
+from pytorch_minimize.least_squares import make as make_module
 from pytorch_minimize.least_squares import methods as methods_module
 from pytorch_minimize.least_squares import optimizer as optimizer_module
 from pytorch_minimize.least_squares.methods import METHODS
@@ -288,8 +289,9 @@ def test_tensors_of_a_device_give_the_same(method: str, monkeypatch: pytest.Monk
         (torch.device("cpu"), host),
         (torch.device("cpu"), Waiting),
     ):
-        monkeypatch.setattr(optimizer_module, "_device", lambda bridge, device=device: device)
-        for module in (optimizer_module, methods_module):
+        for module in (optimizer_module, make_module):
+            monkeypatch.setattr(module, "device_of", lambda bridge, device=device: device)
+        for module in (make_module, methods_module):
             monkeypatch.setattr(module, "TensorSpace", space)
         case = decay()
         optimizer = made(method, case)
