@@ -15,8 +15,9 @@
 namespace minimize {
 namespace {
 
-// From this size on the vector and the tensors do not fit the caches together.
-constexpr int64_t kStreamReals = 1 << 20;
+// From this size on x, the parameters, their gradients and the vector of these do not fit a cache
+// of 32 MB together.
+constexpr int64_t kStreamReals = 3 << 18;
 // A run must be this long for streaming stores, which end in a fence.
 constexpr int64_t kStreamRun = 1 << 12;
 // A million reals are then copied by sixteen threads.
