@@ -1,6 +1,7 @@
 // The host's part of a pass: between the vector and memory that the host can read, which
 // is what devices send as well.
 
+#include "flat/ahead.h"
 #include "flat/flat_pass.h"
 #include "host/convert.h"
 #include "tensor/strided.h"
@@ -48,6 +49,9 @@ void FlatPass::for_each_run(int64_t begin, int64_t end, const Copy& copy) const 
   for (--piece; begin < end; ++piece) {
     const int64_t piece_end = piece + 1 == pieces_.end() ? end_ : piece[1].begin;
     const int64_t n = std::min(end, piece_end) - begin;
+    if (pieces_.end() - piece > static_cast<int64_t>(kAhead)) {
+      fetch(piece[kAhead].data);
+    }
     copy(*piece, begin, n);
     begin += n;
   }
