@@ -31,6 +31,7 @@ __all__ = ["FLOOR", "OVERHEAD", "by_size", "by_tensors"]
 Row = Mapping[str, Any]
 
 FLOOR = "two copies"
+_LEAST_QUESTIONS = 10  # a fit is longer than the two that find no memory of an earlier gradient
 OVERHEAD = ("overhead-float64", "overhead-float32", "overhead-tensors")  # the cases of this file
 
 
@@ -120,7 +121,8 @@ def by_tensors(numel: int, counts: list[int], dtype: str, rounds: int) -> Iterat
 
 
 def _overhead_row(numel: int, tensors: int, dtype: torch.dtype, rounds: int) -> Row:
-    questions = Questions(numel, max(2, min(200, 2_000_000 // (numel + 200 * tensors))))
+    count = max(_LEAST_QUESTIONS, min(200, 2_000_000 // (numel + 200 * tensors)))
+    questions = Questions(numel, count)
     problem = FreeProblem(numel, tensors, dtype, questions.count)
     cases: dict[str, Callable[[], float]] = {FLOOR: _two_copies(numel)}
     cases[FLOOR]()

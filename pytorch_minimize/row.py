@@ -48,6 +48,7 @@ class Habits:
         strictly_inside: it cannot start on a bound that is to be kept feasible.
         told: what a callback of the older form is told, names of fields of a result.
         tells_state: its callback is told a whole result each time.
+        leaves_iterates: an x that its callback was told of it does not write into any more.
         true_ends: a callback ends it by returning True, not by StopIteration alone.
         stops_by: how it is ended from its callback so that it returns a full result: by
             StopIteration, with status 99, or by True. "" where we must end the run ourselves.
@@ -67,6 +68,7 @@ class Habits:
     strictly_inside: bool = False
     told: tuple[str, ...] = ("x",)
     tells_state: bool = False
+    leaves_iterates: bool = False
     true_ends: bool = False
     stops_by: Literal["StopIteration", "True", ""] = "StopIteration"
     takes_turns: bool = True

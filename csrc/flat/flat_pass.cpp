@@ -1,5 +1,6 @@
 #include "flat/flat_pass.h"
 
+#include "flat/ahead.h"
 #include "tensor/strided.h"
 
 #include <ATen/core/grad_mode.h>
@@ -202,8 +203,11 @@ void FlatPass::fill(double* out, Memory memory) {
 
 void FlatPass::scatter(const double* x, Memory memory) {
   TORCH_INTERNAL_ASSERT(end_ == numel_);
-  for (auto* const impl : written_) {
-    impl->bump_version();
+  for (size_t i = 0; i < written_.size(); ++i) {
+    if (i + kAhead < written_.size()) {
+      fetch(written_[i + kAhead]);
+    }
+    written_[i]->bump_version();
   }
   if (memory == Memory::kDevice) {
     scatter_on_device(x);

@@ -1,6 +1,7 @@
 // The host's part of a pass: between the vector and memory that the host can read, which
 // is what devices send as well.
 
+#include "flat/ahead.h"
 #include "flat/flat_pass.h"
 #include "host/convert.h"
 #include "tensor/strided.h"
@@ -15,8 +16,9 @@
 namespace minimize {
 namespace {
 
-// From this size on the vector and the tensors do not fit the caches together.
-constexpr int64_t kStreamReals = 1 << 20;
+// From this size on x, the parameters, their gradients and the vector of these do not fit a cache
+// of 32 MB together.
+constexpr int64_t kStreamReals = 3 << 18;
 // A run must be this long for streaming stores, which end in a fence.
 constexpr int64_t kStreamRun = 1 << 12;
 // A million reals are then copied by sixteen threads.
@@ -47,6 +49,9 @@ void FlatPass::for_each_run(int64_t begin, int64_t end, const Copy& copy) const 
   for (--piece; begin < end; ++piece) {
     const int64_t piece_end = piece + 1 == pieces_.end() ? end_ : piece[1].begin;
     const int64_t n = std::min(end, piece_end) - begin;
+    if (pieces_.end() - piece > static_cast<int64_t>(kAhead)) {
+      fetch(piece[kAhead].data);
+    }
     copy(*piece, begin, n);
     begin += n;
   }

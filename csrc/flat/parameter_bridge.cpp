@@ -25,7 +25,7 @@ std::optional<LaneKey> lane_of_device(size_t, const at::Tensor& param) {
 }
 
 ParameterBridge::ParameterBridge(std::vector<at::Tensor> params, const FindLane& find_lane)
-    : params_(std::move(params)) {
+    : params_(std::move(params)), ahead_(params_) {
   TORCH_INTERNAL_ASSERT(!params_.empty());
   for (size_t i = 0; i < params_.size(); ++i) {
     check_is_built_for(i, params_[i]);
@@ -96,6 +96,7 @@ void ParameterBridge::check_one_each(at::TensorList tensors) const {
 FlatPass ParameterBridge::reading_params() const {
   FlatPass pass(numel_, params_.size());
   for (size_t i = 0; i < params_.size(); ++i) {
+    ahead_.params(i);
     check_unchanged(i, params_[i], specs_[i]);
     pass.read(params_[i], lane_of_[i]);
   }
@@ -105,6 +106,7 @@ FlatPass ParameterBridge::reading_params() const {
 FlatPass ParameterBridge::reading_grads() const {
   FlatPass pass(numel_, params_.size());
   for (size_t i = 0; i < params_.size(); ++i) {
+    ahead_.grads(i);
     check_unchanged(i, params_[i], specs_[i]);
     read_fitting("gradient", i, grad_of(params_[i]), pass);
   }
@@ -123,6 +125,7 @@ FlatPass ParameterBridge::reading(at::TensorList tensors) const {
 FlatPass ParameterBridge::writing_params() const {
   FlatPass pass(numel_, params_.size());
   for (size_t i = 0; i < params_.size(); ++i) {
+    ahead_.params(i);
     check_unchanged(i, params_[i], specs_[i]);
     pass.write(params_[i], lane_of_[i]);
   }
@@ -232,8 +235,9 @@ bool ParameterBridge::has_grads() const {
 }
 
 void ParameterBridge::clear_grads() const {
-  for (const auto& param : params_) {
-    param.unsafeGetTensorImpl()->mutable_grad().reset();
+  for (size_t i = 0; i < params_.size(); ++i) {
+    ahead_.held_grads(i);
+    params_[i].unsafeGetTensorImpl()->mutable_grad().reset();
   }
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "device/kernels.h"
+#include "flat/ahead.h"
 #include "flat/flat_pass.h"
 #include "host/memory.h"
 #include "tensor/checks.h"
@@ -93,9 +94,10 @@ class ParameterBridge {
   void check_one_each(at::TensorList tensors) const;
   void read_fitting(const char* what, size_t i, const at::Tensor& tensor, FlatPass& pass) const;
 
-  std::vector<at::Tensor> params_;    // distinct
-  std::vector<Spec> specs_;           // of params_
-  std::vector<DeviceLane*> lane_of_;  // of params_, null on the host
+  const std::vector<at::Tensor> params_;  // distinct
+  const Ahead ahead_;                     // of params_
+  std::vector<Spec> specs_;               // of params_
+  std::vector<DeviceLane*> lane_of_;      // of params_, null on the host
   std::vector<LaneKey> keys_;
   std::vector<std::unique_ptr<DeviceLane>> lanes_;  // of keys_
   int64_t numel_ = 0;

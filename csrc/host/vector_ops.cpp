@@ -1,11 +1,11 @@
 #include "host/vector_ops.h"
 
+#include "host/lanes.h"
 #include "host/memory.h"
 
 #include <ATen/Parallel.h>
 
 #include <algorithm>
-#include <array>
 #include <atomic>
 #include <cmath>
 #include <cstring>
@@ -14,14 +14,13 @@
 namespace minimize {
 namespace {
 
-// Several accumulators, as the order of a floating-point sum is ours to choose
-// but not the compiler's; it is what lets the loops be vectorised.
-constexpr int64_t kLanes = 8;
+// Several accumulators, as the order of a floating-point sum is ours to choose but not the
+// compiler's, and each addition waits for the one before it.
+constexpr int64_t kSums = 4;
+constexpr int64_t kStep = kSums * kLanes;
 // Partial results are per chunk and not per thread, so that sums do not depend
 // on the number of threads.
 constexpr int64_t kChunk = 1 << 14;
-
-using Lanes = std::array<double, kLanes>;
 
 /// One partial result for each chunk of [0, n).
 template <class Part>
@@ -37,39 +36,80 @@ std::vector<double> for_each_chunk(int64_t n, const Part& part) {
   return parts;
 }
 
-double squares_chunk(const double* a, const double* b, int64_t begin, int64_t end) {
-  Lanes sums{};
-  int64_t i = begin;
-  for (; i + kLanes <= end; i += kLanes) {
-    for (int64_t k = 0; k < kLanes; ++k) {
-      const double step = a[i + k] - b[i + k];
+MINIMIZE_ALWAYS_INLINE void load(Lanes& to, const double* from) {
+  std::memcpy(&to, from, sizeof to);
+}
+
+/// The sum of (a_i - b_i)^2 for i < n.
+MINIMIZE_ALWAYS_INLINE double squares_of(const double* a, const double* b, int64_t n) {
+  Lanes sums[kSums] = {};
+  int64_t i = 0;
+  for (; i + kStep <= n; i += kStep) {
+    for (int64_t k = 0; k < kSums; ++k) {
+      Lanes at_a, at_b;
+      load(at_a, a + i + k * kLanes);
+      load(at_b, b + i + k * kLanes);
+      const Lanes step = at_a - at_b;
       sums[k] += step * step;
     }
   }
   double rest = 0.0;
-  for (; i < end; ++i) {
+  for (; i < n; ++i) {
     const double step = a[i] - b[i];
     rest += step * step;
   }
-  for (const double sum : sums) {
-    rest += sum;
-  }
-  return rest;
+  const Lanes sum = (sums[0] + sums[1]) + (sums[2] + sums[3]);
+  return rest + ((sum[0] + sum[1]) + (sum[2] + sum[3]));
 }
 
-double largest_chunk(const double* v, int64_t begin, int64_t end) {
-  Lanes highs{};
-  int64_t i = begin;
-  for (; i + kLanes <= end; i += kLanes) {
-    for (int64_t k = 0; k < kLanes; ++k) {
-      highs[k] = std::max(highs[k], std::abs(v[i + k]));
+MINIMIZE_ALWAYS_INLINE double largest_of(const double* v, int64_t n) {
+  Lanes highs[kSums] = {};
+  int64_t i = 0;
+  for (; i + kStep <= n; i += kStep) {
+    for (int64_t k = 0; k < kSums; ++k) {
+      Lanes values;
+      load(values, v + i + k * kLanes);
+      const Lanes sizes = values < 0.0 ? -values : values;
+      highs[k] = sizes > highs[k] ? sizes : highs[k];
     }
   }
-  double high = *std::max_element(highs.begin(), highs.end());
-  for (; i < end; ++i) {
+  double high = 0.0;
+  for (; i < n; ++i) {
     high = std::max(high, std::abs(v[i]));
   }
+  for (const Lanes& lanes : highs) {
+    for (int64_t k = 0; k < kLanes; ++k) {
+      high = std::max(high, lanes[k]);
+    }
+  }
   return high;
+}
+
+#ifdef MINIMIZE_WIDE
+MINIMIZE_WIDE double squares_wide(const double* a, const double* b, int64_t n) {
+  return squares_of(a, b, n);
+}
+MINIMIZE_WIDE double largest_wide(const double* v, int64_t n) {
+  return largest_of(v, n);
+}
+#endif
+
+double squares(const double* a, const double* b, int64_t n) {
+#ifdef MINIMIZE_WIDE
+  if (has_wide()) {
+    return squares_wide(a, b, n);
+  }
+#endif
+  return squares_of(a, b, n);
+}
+
+double largest_in(const double* v, int64_t n) {
+#ifdef MINIMIZE_WIDE
+  if (has_wide()) {
+    return largest_wide(v, n);
+  }
+#endif
+  return largest_of(v, n);
 }
 
 }  // namespace
@@ -97,8 +137,9 @@ bool same_values(const double* a, const double* b, int64_t n) {
 
 double distance(const double* a, const double* b, int64_t n) {
   double sum = 0.0;
-  for (const double part : for_each_chunk(
-           n, [&](int64_t begin, int64_t end) { return squares_chunk(a, b, begin, end); })) {
+  for (const double part : for_each_chunk(n, [&](int64_t begin, int64_t end) {
+         return squares(a + begin, b + begin, end - begin);
+       })) {
     sum += part;
   }
   return std::sqrt(sum);
@@ -114,7 +155,7 @@ std::pair<bool, double> compare_and_measure(
          if (x != known && std::memcmp(x + begin, known + begin, bytes) != 0) {
            same.store(false, std::memory_order_relaxed);
          }
-         return squares_chunk(x, before, begin, end);
+         return squares(x + begin, before + begin, end - begin);
        })) {
     sum += part;
   }
@@ -122,8 +163,8 @@ std::pair<bool, double> compare_and_measure(
 }
 
 double largest(const double* v, int64_t n) {
-  const auto parts =
-      for_each_chunk(n, [&](int64_t begin, int64_t end) { return largest_chunk(v, begin, end); });
+  const auto parts = for_each_chunk(
+      n, [&](int64_t begin, int64_t end) { return largest_in(v + begin, end - begin); });
   return parts.empty() ? 0.0 : *std::max_element(parts.begin(), parts.end());
 }
 

@@ -229,8 +229,14 @@ class Objective(Generic[V]):
         known = self.known(x)
         self._iterate = None if known is None else (known.x, known.value, None, known.finite)
 
-    def next_iteration(self, x: V, before: V | None = None) -> tuple[Evaluation[V] | None, float]:
+    def next_iteration(
+        self, x: V, before: V | None = None, *, stays: bool = False
+    ) -> tuple[Evaluation[V] | None, float]:
         """The solver has come to x, from where it goes on.
+
+        Args:
+            stays: x is not written into before the run is over: it stands for the point that is
+                known there, of which one copy less is kept then (Note [points stay]).
 
         Returns:
             What is known there, and the Euclidean distance from ``before``; NaN where that is None.
@@ -244,7 +250,7 @@ class Objective(Generic[V]):
             is_here, length = self.evaluator.space.compare_and_measure(x, here.x, before)
             known = here if is_here else self.known(x)
         if known is not None:
-            self._iterate = known.x, known.value, None, known.finite
+            self._iterate = x if stays else known.x, known.value, None, known.finite
             if math.isfinite(known.value):
                 self.level = known.value
         self._marks = self._marks[1], self.nonfinite

@@ -35,6 +35,7 @@ class Watch(Generic[V]):
         settings: timeout, max_evaluations, rtol, progress.
         history: gets a row per iteration.
         checkpoint: written before evaluations, when it is time.
+        is_search: the solver is one of many in a run, so that others get what it returns.
 
     Attributes:
         nit: iterations so far.
@@ -50,12 +51,16 @@ class Watch(Generic[V]):
         settings: Settings,
         history: History,
         checkpoint: Checkpoint | None = None,
+        *,
+        is_search: bool = False,
     ) -> None:
         self._objective = objective
         self._limits = Limits(settings, plan.maxiter)
         self._history = history
         self._checkpoint = checkpoint
         self._habits = plan.habits
+        # Nobody then writes into an x that the solver tells, before the run is over.
+        self._stays = plan.habits.leaves_iterates and plan.callback is None and not is_search
         self._evaluator = objective.evaluator
         self._ask_user = adapt_callback(
             plan.callback, plan.habits, self._evaluator.profile, self._evaluator.space.to_host
@@ -91,7 +96,7 @@ class Watch(Generic[V]):
             lengths: of the step from the iterate before, and max |g|, where they are known.
         """
         before = self.iterate if lengths is None else None
-        known, length = self._objective.next_iteration(x, before)
+        known, length = self._objective.next_iteration(x, before, stays=self._stays)
         if known is not None:  # Note [true values]
             result["fun"] = known.value
             if not known.finite and "grad" in result:
@@ -100,7 +105,10 @@ class Watch(Generic[V]):
         if self._habits.tells_state:
             self.state = result
         self.nit += 1
-        self.iterate = self._evaluator.space.copy(x) if known is None else known.x
+        if self._stays:
+            self.iterate = x
+        else:
+            self.iterate = self._evaluator.space.copy(x) if known is None else known.x
         if lengths is None:
             lengths = length, self._grad_norm(known, moved=length > 0.0)
         self._record(float(result["fun"]), lengths)

@@ -73,7 +73,7 @@ class LocalSearch:
         objective, arguments = self._objective, self._arguments
         # A hop of basinhopping may have left the bounds; brute hands over one variable as a number.
         x0 = clip(as_vector(x0), self._keywords.get("bounds"))
-        watch = Watch(objective, x0, arguments.plan, Settings(), History())
+        watch = Watch(objective, x0, arguments.plan, Settings(), History(), is_search=True)
         called_back = callback_of(arguments, self._function, watch, self._call.region, callback)
         evaluations = objective.evaluations
         objective.start_from(x0)

@@ -61,7 +61,7 @@ METHODS: dict[str, Row] = {
             options=_options(f"disp gtol norm maxiter return_all c1 c2 {_DIFFERENCES}"),
             tolerances=("gtol",),
             gradient_test=1e-5,
-            habits=Habits(precision_lost=_LINE_SEARCH_FAILED),
+            habits=Habits(leaves_iterates=True, precision_lost=_LINE_SEARCH_FAILED),
         ),
         Row(
             "BFGS",

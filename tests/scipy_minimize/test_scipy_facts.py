@@ -94,6 +94,23 @@ def test_fun_and_jac_get_copies_of_x(row: Row, bounded: bool) -> None:
     assert all(np.array_equal(kept, then) for kept, then in seen)
 
 
+@pytest.mark.parametrize(
+    "row", [row for row in METHODS.values() if row.habits.leaves_iterates], ids=lambda row: row.name
+)
+def test_iterates_are_not_written_again(row: Row) -> None:
+    """Note [points stay]: where nobody else is told of them they stand for our own."""
+    seen: list[tuple[Array, Array]] = []
+
+    def keep(intermediate_result: OptimizeResult) -> None:
+        x = intermediate_result.x
+        seen.append((x, x.copy()))
+
+    minimize(row.name, callback=keep)
+    assert len(seen) > 10
+    assert len({id(x) for x, _ in seen}) == len(seen)
+    assert all(np.array_equal(kept, then) for kept, then in seen)
+
+
 @pytest.mark.parametrize("row", METHODS.values(), ids=lambda row: row.name)
 def test_the_start_is_not_written(row: Row) -> None:
     """Note [points stay]: it is the objective's first point."""
