@@ -41,6 +41,9 @@ class ParameterBridge {
   /// memory that was freed, or a device that this build has no kernels for.
   explicit ParameterBridge(
       std::vector<at::Tensor> params, const FindLane& find_lane = lane_of_device);
+  // It stays where it is: its parts point at its parameters.
+  ParameterBridge(const ParameterBridge&) = delete;
+  ParameterBridge& operator=(const ParameterBridge&) = delete;
 
   /// Reals in the flat vector.
   int64_t numel() const {
