@@ -45,9 +45,13 @@ class HessianOperator {
   void free();
 
   /// What several products at once need: the gradients, tensors that depend on the
-  /// parameters; and `rows` flat vectors as one stack of tensors for each of them.
+  /// parameters; the position of each one's parameter; and `rows` flat vectors as one stack of
+  /// tensors for each of them.
   const std::vector<at::Tensor>& gradients() const {
     return gradients_;
+  }
+  const std::vector<size_t>& owners() const {
+    return owners_;
   }
   std::vector<at::Tensor> unpack_rows(const double* v, int64_t rows, Memory memory) const;
 

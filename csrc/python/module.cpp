@@ -144,6 +144,9 @@ void bind_hessian(py::module_& m, const char* name) {
       .def_property_readonly(
           "gradients", [](const Hessian& self) { return self.hessian.gradients(); },
           "Those gradients that depend on the parameters, with their graph.")
+      .def_property_readonly(
+          "owners", [](const Hessian& self) { return self.hessian.owners(); },
+          "The position of each one's parameter.")
       .def(
           "unpack_rows", torch::wrap_pybind_function(&Hessian::unpack_rows), py::arg("v"),
           "Vectors as rows -> one new stack of tensors for each of the gradients.");

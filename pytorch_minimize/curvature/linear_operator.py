@@ -16,7 +16,7 @@ from ..record.profile import Profile
 from ..settings import Settings
 from ..typing import Array
 from ..wording import listed
-from .strategies import Curvature, make_curvature
+from .strategies import ClosureCurvature, make_curvature
 
 __all__ = ["ClosureHessian"]
 
@@ -29,7 +29,7 @@ class ClosureHessian(LinearOperator):  # type: ignore[misc]
         curvature: of the closure, which is run once now.
     """
 
-    def __init__(self, bridge: Bridge, curvature: Curvature) -> None:
+    def __init__(self, bridge: Bridge, curvature: ClosureCurvature) -> None:
         fixed = [i for i, param in enumerate(bridge.params) if not param.requires_grad]
         if fixed:
             raise ValueError(

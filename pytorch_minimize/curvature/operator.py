@@ -46,6 +46,10 @@ class HessianOperator(Protocol[V]):
         """Those gradients that depend on the parameters, with their graph."""
 
     @property
+    def owners(self) -> Sequence[int]:
+        """The position of the parameter of each of the gradients."""
+
+    @property
     def product_bytes(self) -> int:
         """Bytes that one product allocates, about."""
 
@@ -105,6 +109,10 @@ class PythonHessianOperator(Generic[V]):
     @property
     def gradients(self) -> Sequence[Tensor]:
         return self._gradients
+
+    @property
+    def owners(self) -> Sequence[int]:
+        return self._owners
 
     @property
     def product_bytes(self) -> int:

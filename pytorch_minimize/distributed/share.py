@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol
 
-import numpy as np
 from torch import Tensor
 
 from ..bridge.interface import Bridge, V
@@ -46,7 +45,7 @@ class Curvature(Protocol):
 
     def product(self, v: Array) -> tuple[Array, bool]: ...
 
-    def products(self, rows: Callable[[int, int], Array], count: int) -> tuple[Array, bool]: ...
+    def hessian(self) -> tuple[Array, bool]: ...
 
     def drop(self) -> None: ...
 
@@ -180,19 +179,12 @@ class Share(Generic[V]):
         tail[Tail.NONFINITE] = float(not (math.isfinite(value) or runner.recovered))
 
     def _multiply(self, command: Command, vector: Any, out: Tensor, tail: Tensor) -> None:
-        curvature, n = self._curvature, self._bridge.numel
+        curvature = self._curvature
         assert curvature is not None
         if command is Command.PRODUCT:
             product, finite = curvature.product(vector)
         else:
-            hessian, finite = curvature.products(_identity_rows(n), n)
+            hessian, finite = curvature.hessian()
             product = hessian.reshape(-1)
         put(out, product, self._factor)
         tail[Tail.NONFINITE] = float(not finite)
-
-
-def _identity_rows(n: int) -> Callable[[int, int], Array]:
-    def rows(begin: int, end: int) -> Array:
-        return np.eye(end - begin, n, begin)
-
-    return rows
