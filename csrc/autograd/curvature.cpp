@@ -4,22 +4,42 @@
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/add.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/mul.h>
 #include <ATen/ops/zeros.h>
 #include <c10/util/Exception.h>
 #include <torch/csrc/autograd/autograd.h>
+#include <torch/csrc/autograd/variable.h>
 
 #include <unordered_set>
 
 namespace minimize {
 namespace {
 
-/// What backward() does at a leaf. The copy is the closure's to write into: the
-/// gradient itself is part of the graph.
+/// Whether nothing else has the memory of a tensor: no view, no graph that saved it.
+bool is_alone(const at::Tensor& tensor) {
+  return tensor.use_count() == 1 && tensor.layout() == at::kStrided && tensor.has_storage() &&
+         tensor.storage().use_count() == 1 && tensor.is_non_overlapping_and_dense();
+}
+
+/// What backward() does at a leaf. The closure may write into `.grad`, which is the
+/// gradient itself only where no graph has saved that.
 void add_to_grad(const at::Tensor& param, const at::Tensor& gradient) {
   const at::NoGradGuard no_grad;
   auto& grad = param.mutable_grad();
-  grad = grad.defined() ? at::add(grad, gradient) : gradient.detach().clone();
+  if (grad.defined()) {
+    grad = at::add(grad, gradient);
+  } else {
+    grad = is_alone(gradient) ? gradient.detach() : gradient.detach().clone();
+  }
+}
+
+/// A tensor at the same place of the graph, without values: a pass needs none of its roots'.
+at::Tensor without_values(const at::Tensor& tensor) {
+  auto made = at::empty({0}, tensor.options());
+  using namespace torch::autograd;
+  impl::set_gradient_edge(made, impl::gradient_edge(tensor));
+  return made;
 }
 
 /// After an exception the engine keeps the rest of the pass, and with it the graph,
@@ -32,10 +52,10 @@ void forget_failed_pass() {
 
 std::vector<at::Tensor> vector_jacobian(
     const std::vector<at::Tensor>& outputs, const std::vector<at::Tensor>& inputs,
-    const std::vector<at::Tensor>& seeds, bool create_graph) {
+    const std::vector<at::Tensor>& seeds, bool keep_graph, bool create_graph) {
   try {
     return torch::autograd::grad(
-        outputs, inputs, seeds, /*retain_graph=*/true, create_graph, /*allow_unused=*/true);
+        outputs, inputs, seeds, keep_graph, create_graph, /*allow_unused=*/true);
   } catch (...) {
     forget_failed_pass();
     throw;
@@ -78,7 +98,7 @@ void HessianOperator::add(
     leaves.push_back(params[i]);
   }
   roots_.insert(roots_.end(), roots.begin(), roots.end());
-  const auto gradients = vector_jacobian(roots, leaves, seeds, /*create_graph=*/true);
+  const auto gradients = vector_jacobian(roots, leaves, seeds, true, /*create_graph=*/true);
   for (size_t k = 0; k < where.size(); ++k) {
     const auto& gradient = gradients[k];
     if (!gradient.defined()) {
@@ -104,6 +124,19 @@ void HessianOperator::check_unchanged() const {
 }
 
 bool HessianOperator::product(const double* v, double* out, Memory memory) const {
+  return multiply(v, out, memory, /*keep_graph=*/true);
+}
+
+bool HessianOperator::last_product(const double* v, double* out, Memory memory) {
+  for (auto& gradient : gradients_) {
+    gradient = without_values(gradient);
+  }
+  const bool finite = multiply(v, out, memory, /*keep_graph=*/false);
+  free();
+  return finite;
+}
+
+bool HessianOperator::multiply(const double* v, double* out, Memory memory, bool keep_graph) const {
   check_unchanged();
   const auto& params = bridge_->params();
   if (gradients_.empty()) {
@@ -115,7 +148,8 @@ bool HessianOperator::product(const double* v, double* out, Memory memory) const
   for (const size_t i : owners_) {
     seeds.push_back(vectors[i]);
   }
-  const auto products = vector_jacobian(gradients_, params, seeds, /*create_graph=*/false);
+  const auto products =
+      vector_jacobian(gradients_, params, seeds, keep_graph, /*create_graph=*/false);
   return bridge_->pack(products, out, memory);
 }
 

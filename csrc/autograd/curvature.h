@@ -37,6 +37,8 @@ class HessianOperator {
   /// Hv into out[0, numel); true if all of it is finite. Parameters that the
   /// gradient does not depend on get zeros.
   bool product(const double* v, double* out, Memory memory) const;
+  /// The same, and free(): gradients and graph go as early as the product lets them.
+  bool last_product(const double* v, double* out, Memory memory);
 
   /// Bytes that one product allocates, about.
   int64_t product_bytes() const;
@@ -58,6 +60,7 @@ class HessianOperator {
  private:
   std::vector<size_t> positions(const std::vector<at::Tensor>& inputs) const;
   void check_unchanged() const;
+  bool multiply(const double* v, double* out, Memory memory, bool keep_graph) const;
 
   std::shared_ptr<const ParameterBridge> bridge_;
   std::vector<at::Tensor> roots_;

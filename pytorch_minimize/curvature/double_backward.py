@@ -51,11 +51,16 @@ class DoubleBackward(Generic[V]):
         with explained():
             operator.add(call.roots, call.seeds, call.inputs, fill_grads)
 
-    def product(self, operator: HessianOperator[V], v: V) -> tuple[V, bool]:
-        """H v, and whether it is finite; True where that is not read."""
+    def product(self, operator: HessianOperator[V], v: V, *, last: bool = False) -> tuple[V, bool]:
+        """H v, and whether it is finite; True where that is not read. The last one frees H."""
         self._checked = True
         with explained():
-            return (self._unread(operator, v), True) if self._waits else operator.product(v)
+            if not self._waits:
+                return operator.last_product(v) if last else operator.product(v)
+            product = self._unread(operator, v)
+            if last:
+                operator.free()
+            return product, True
 
     def zeros(self) -> V:
         """A product with the zero function's Hessian."""

@@ -41,6 +41,9 @@ class HessianOperator(Protocol[V]):
                 differentiate twice.
         """
 
+    def last_product(self, v: V) -> tuple[V, bool]:
+        """The same and :meth:`free`: gradients and graph go as early as the product lets them."""
+
     @property
     def gradients(self) -> Sequence[Tensor]:
         """Those gradients that depend on the parameters, with their graph."""
@@ -92,6 +95,14 @@ class PythonHessianOperator(Generic[V]):
                 self._gradients.append(gradient)
 
     def product(self, v: V) -> tuple[V, bool]:
+        return self._multiply(v, keep_graph=True)
+
+    def last_product(self, v: V) -> tuple[V, bool]:
+        result = self._multiply(v, keep_graph=False)
+        self.free()
+        return result
+
+    def _multiply(self, v: V, *, keep_graph: bool) -> tuple[V, bool]:
         self._check_unchanged()
         if not self._gradients:
             return self._bridge.flatten([None] * len(self._params)), True
@@ -100,7 +111,7 @@ class PythonHessianOperator(Generic[V]):
             self._gradients,
             self._params,
             [vectors[i] for i in self._owners],
-            retain_graph=True,
+            retain_graph=keep_graph,
             allow_unused=True,
         )
         flat = self._bridge.flatten(products)

@@ -175,9 +175,9 @@ class ReplayCurvature(ClosureCurvature[V]):
     def product(self, v: V) -> tuple[V, bool]:
         total, finite = self._double_backward.zeros(), True
 
-        def take(operator: HessianOperator[V]) -> None:
+        def take(operator: HessianOperator[V], last: bool) -> None:
             nonlocal total, finite
-            part, part_is_finite = self._double_backward.product(operator, v)
+            part, part_is_finite = self._double_backward.product(operator, v, last=last)
             total += part  # in place
             finite = finite and part_is_finite
 
@@ -197,17 +197,23 @@ class ReplayCurvature(ClosureCurvature[V]):
         """Add something of each ``backward()`` call; whether all of it is finite."""
         finite = True
 
-        def take(operator: HessianOperator[V]) -> None:
+        def take(operator: HessianOperator[V], last: bool) -> None:
             nonlocal finite
             finite = add(operator) and finite
+            if last:
+                operator.free()
 
         return self._for_each_backward(take) and finite
 
     def drop(self) -> None:
         self._has_gradient, self.value = False, None
 
-    def _for_each_backward(self, take: Callable[[HessianOperator[V]], None]) -> bool:
-        """Run the closure; whether it came to its end, with a loss that has a gradient."""
+    def _for_each_backward(self, take: Callable[[HessianOperator[V], bool], None]) -> bool:
+        """Run the closure; whether it came to its end, with a loss that has a gradient.
+
+        Args:
+            take: called with each operator, and whether nobody needs its graph afterwards.
+        """
         bridge = self._runner.bridge
         verify = self._has_gradient and not self._is_verified
         captured = CapturedGradient(bridge)
@@ -218,10 +224,8 @@ class ReplayCurvature(ClosureCurvature[V]):
             if verify:
                 captured.add(call)
             self._double_backward.add(operator, call, fill_grads=True)
-            take(operator)
             # With inputs only a part was gone through; the rest may still be asked for.
-            if not call.retain_graph and call.inputs is None:
-                operator.free()
+            take(operator, not call.retain_graph and call.inputs is None)
 
         if not self._has_gradient:
             self.value = self._replay(differentiate)
