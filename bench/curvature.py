@@ -168,6 +168,7 @@ def peak_megabytes(run: Callable[[], object]) -> float:
 def measure_memory(model: Model) -> dict[str, Any]:
     bridge = make_bridge(model.params)
     v = np.random.default_rng(0).standard_normal(bridge.numel)
+    vs = bridge.unflatten(v)
     one = ClosureRunner(model.closure(1, MICRO_BATCHES), bridge)
     kept = model.curvature("graph", count=MICRO_BATCHES, total=MICRO_BATCHES)
 
@@ -182,10 +183,10 @@ def measure_memory(model: Model) -> dict[str, Any]:
         kept.product(v)
 
     def alone() -> None:
-        """By torch, of one micro-batch, with v as tensors."""
+        """By torch, of one micro-batch; v is there before."""
         loss = model.loss(rows=slice(0, -(-len(model.inputs) // MICRO_BATCHES)))
         grads = torch.autograd.grad(loss, model.params, create_graph=True)
-        torch.autograd.grad(grads, model.params, bridge.unflatten(v))
+        torch.autograd.grad(grads, model.params, vs)
 
     product, replayed = peak_megabytes(alone), peak_megabytes(replay(MICRO_BATCHES))
     return {

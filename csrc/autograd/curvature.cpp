@@ -6,11 +6,14 @@
 #include <ATen/ops/add.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/mul.h>
+#include <ATen/ops/ones.h>
 #include <ATen/ops/zeros.h>
 #include <c10/util/Exception.h>
 #include <torch/csrc/autograd/autograd.h>
+#include <torch/csrc/autograd/custom_function.h>
 #include <torch/csrc/autograd/variable.h>
 
+#include <functional>
 #include <unordered_set>
 
 namespace minimize {
@@ -60,6 +63,31 @@ std::vector<at::Tensor> vector_jacobian(
     forget_failed_pass();
     throw;
   }
+}
+
+using Make = std::function<std::vector<at::Tensor>()>;
+
+/// A root above others, which makes their seeds when the pass begins. Nothing but the
+/// pass holds them then, and each goes when it has been used.
+struct Seeding : torch::autograd::Function<Seeding> {
+  static at::Tensor forward(
+      torch::autograd::AutogradContext* context, at::TensorList /*roots*/, int64_t make) {
+    context->saved_data["make"] = make;
+    return at::zeros({});
+  }
+
+  static torch::autograd::variable_list backward(
+      torch::autograd::AutogradContext* context, const torch::autograd::variable_list& /*one*/) {
+    const auto address = context->saved_data["make"].toInt();
+    auto seeds = (*reinterpret_cast<const Make*>(address))();  // NOLINT: our caller's, alive
+    seeds.emplace_back();                                      // of `make`, which has no gradient
+    return seeds;
+  }
+};
+
+at::Tensor seeding(const std::vector<at::Tensor>& roots, const Make& make) {
+  const at::AutoGradMode grad_mode(true);
+  return Seeding::apply(at::TensorList(roots), reinterpret_cast<int64_t>(&make));  // NOLINT
 }
 
 }  // namespace
@@ -124,33 +152,51 @@ void HessianOperator::check_unchanged() const {
 }
 
 bool HessianOperator::product(const double* v, double* out, Memory memory) const {
-  return multiply(v, out, memory, /*keep_graph=*/true);
+  check_unchanged();
+  if (gradients_.empty()) {
+    return pack_zeros(out, memory);
+  }
+  const auto products =
+      vector_jacobian(gradients_, bridge_->params(), seeds(v, memory), true, false);
+  return bridge_->pack(products, out, memory);
 }
 
 bool HessianOperator::last_product(const double* v, double* out, Memory memory) {
+  check_unchanged();
+  if (gradients_.empty()) {
+    free();
+    return pack_zeros(out, memory);
+  }
+  bool on_host = true;
   for (auto& gradient : gradients_) {
+    on_host = on_host && gradient.is_cpu();
     gradient = without_values(gradient);
   }
-  const bool finite = multiply(v, out, memory, /*keep_graph=*/false);
+  const Make make = [&] { return seeds(v, memory); };
+  std::vector<at::Tensor> products;
+  if (on_host) {
+    products = vector_jacobian(
+        {seeding(gradients_, make)}, bridge_->params(), {at::ones({})}, false, false);
+  } else {  // vectors cross to a device on the stream of this thread
+    products = vector_jacobian(gradients_, bridge_->params(), make(), false, false);
+  }
+  const bool finite = bridge_->pack(products, out, memory);
   free();
   return finite;
 }
 
-bool HessianOperator::multiply(const double* v, double* out, Memory memory, bool keep_graph) const {
-  check_unchanged();
-  const auto& params = bridge_->params();
-  if (gradients_.empty()) {
-    return bridge_->pack(std::vector<at::Tensor>(params.size()), out, memory);
-  }
+bool HessianOperator::pack_zeros(double* out, Memory memory) const {
+  return bridge_->pack(std::vector<at::Tensor>(bridge_->params().size()), out, memory);
+}
+
+std::vector<at::Tensor> HessianOperator::seeds(const double* v, Memory memory) const {
   const auto vectors = bridge_->unpack(v, memory);
-  std::vector<at::Tensor> seeds;
-  seeds.reserve(owners_.size());
+  std::vector<at::Tensor> found;
+  found.reserve(owners_.size());
   for (const size_t i : owners_) {
-    seeds.push_back(vectors[i]);
+    found.push_back(vectors[i]);
   }
-  const auto products =
-      vector_jacobian(gradients_, params, seeds, keep_graph, /*create_graph=*/false);
-  return bridge_->pack(products, out, memory);
+  return found;
 }
 
 int64_t HessianOperator::product_bytes() const {

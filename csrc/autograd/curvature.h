@@ -37,7 +37,8 @@ class HessianOperator {
   /// Hv into out[0, numel); true if all of it is finite. Parameters that the
   /// gradient does not depend on get zeros.
   bool product(const double* v, double* out, Memory memory) const;
-  /// The same, and free(): gradients and graph go as early as the product lets them.
+  /// The same, and free(): gradients, graph and v as tensors go as early as the product
+  /// lets them.
   bool last_product(const double* v, double* out, Memory memory);
 
   /// Bytes that one product allocates, about.
@@ -60,7 +61,8 @@ class HessianOperator {
  private:
   std::vector<size_t> positions(const std::vector<at::Tensor>& inputs) const;
   void check_unchanged() const;
-  bool multiply(const double* v, double* out, Memory memory, bool keep_graph) const;
+  bool pack_zeros(double* out, Memory memory) const;
+  std::vector<at::Tensor> seeds(const double* v, Memory memory) const;
 
   std::shared_ptr<const ParameterBridge> bridge_;
   std::vector<at::Tensor> roots_;

@@ -100,10 +100,11 @@ def test_replay_needs_the_memory_of_one_product() -> None:
     inputs, params = torch.randn(4, 50, 40), list(net.parameters())
     bridge = make_bridge(params)
     v = np.ones(bridge.numel)
+    vs = bridge.unflatten(v)
 
     def alone() -> None:
         grads = torch.autograd.grad(net(inputs[0]).square().sum(), params, create_graph=True)
-        torch.autograd.grad(grads, params, bridge.unflatten(v))
+        torch.autograd.grad(grads, params, vs)
 
     def closure() -> float:
         for batch in inputs:
