@@ -19,7 +19,7 @@ from torch.profiler import ProfilerActivity, profile
 from pytorch_minimize.bridge.make import make_bridge
 from pytorch_minimize.bridge.python import PythonBridge
 from pytorch_minimize.closure.runner import ClosureRunner
-from pytorch_minimize.curvature.double_backward import identity_rows, symmetrise
+from pytorch_minimize.curvature.dense import symmetrise
 from pytorch_minimize.curvature.operator import PythonHessianOperator
 from pytorch_minimize.curvature.strategies import Curvature, make_curvature
 from pytorch_minimize.record.profile import Profile
@@ -141,7 +141,7 @@ def measure_dense(model: Model, repeats: int) -> dict[str, Any]:
 
     cases: dict[str, Callable[[], Any]] = {
         "gradient": ClosureRunner(model.closure(), make_bridge(params)).value_and_gradient,
-        "ours": lambda: symmetrise(curvature.products(identity_rows(n), n)[0]),
+        "ours": lambda: symmetrise(curvature.hessian()[0]),
         "functional": functional(),
         "vectorized": functional(vectorize=True),
     }
@@ -168,6 +168,7 @@ def peak_megabytes(run: Callable[[], object]) -> float:
 def measure_memory(model: Model) -> dict[str, Any]:
     bridge = make_bridge(model.params)
     v = np.random.default_rng(0).standard_normal(bridge.numel)
+    vs = bridge.unflatten(v)
     one = ClosureRunner(model.closure(1, MICRO_BATCHES), bridge)
     kept = model.curvature("graph", count=MICRO_BATCHES, total=MICRO_BATCHES)
 
@@ -181,14 +182,23 @@ def measure_memory(model: Model) -> dict[str, Any]:
         kept.evaluate()
         kept.product(v)
 
+    def alone() -> None:
+        """By torch, of one micro-batch; v is there before."""
+        loss = model.loss(rows=slice(0, -(-len(model.inputs) // MICRO_BATCHES)))
+        grads = torch.autograd.grad(loss, model.params, create_graph=True)
+        torch.autograd.grad(grads, model.params, vs)
+
+    product, replayed = peak_megabytes(alone), peak_megabytes(replay(MICRO_BATCHES))
     return {
         "model": model.name,
         "parameters MB": sum(p.nbytes for p in model.params) / 1e6,
         "data MB": model.inputs.nbytes / 1e6,
         "gradient of one": peak_megabytes(one.value_and_gradient),
+        "product of one": product,
         "replay of one": peak_megabytes(replay(1)),
-        f"replay of {MICRO_BATCHES}": peak_megabytes(replay(MICRO_BATCHES)),
+        f"replay of {MICRO_BATCHES}": replayed,
         f"graph of {MICRO_BATCHES}": peak_megabytes(graph),
+        "replay / product": replayed / product,
     }
 
 
@@ -207,5 +217,5 @@ def dense(rounds: int) -> list[dict[str, Any]]:
 
 
 def memory(models: list[str]) -> list[dict[str, Any]]:
-    """Megabytes at the peak of a product over micro-batches."""
+    """Megabytes at the peak of a product over micro-batches; of one by torch alone, first."""
     return [measure_memory(model) for model in make_models(torch.float32) if model.name in models]

@@ -37,6 +37,9 @@ class HessianOperator {
   /// Hv into out[0, numel); true if all of it is finite. Parameters that the
   /// gradient does not depend on get zeros.
   bool product(const double* v, double* out, Memory memory) const;
+  /// The same, and free(): gradients, graph and v as tensors go as early as the product
+  /// lets them.
+  bool last_product(const double* v, double* out, Memory memory);
 
   /// Bytes that one product allocates, about.
   int64_t product_bytes() const;
@@ -45,15 +48,21 @@ class HessianOperator {
   void free();
 
   /// What several products at once need: the gradients, tensors that depend on the
-  /// parameters; and `rows` flat vectors as one stack of tensors for each of them.
+  /// parameters; the position of each one's parameter; and `rows` flat vectors as one stack of
+  /// tensors for each of them.
   const std::vector<at::Tensor>& gradients() const {
     return gradients_;
+  }
+  const std::vector<size_t>& owners() const {
+    return owners_;
   }
   std::vector<at::Tensor> unpack_rows(const double* v, int64_t rows, Memory memory) const;
 
  private:
   std::vector<size_t> positions(const std::vector<at::Tensor>& inputs) const;
   void check_unchanged() const;
+  bool pack_zeros(double* out, Memory memory) const;
+  std::vector<at::Tensor> seeds(const double* v, Memory memory) const;
 
   std::shared_ptr<const ParameterBridge> bridge_;
   std::vector<at::Tensor> roots_;

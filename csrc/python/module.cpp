@@ -135,6 +135,9 @@ void bind_hessian(py::module_& m, const char* name) {
       .def(
           "product", torch::wrap_pybind_function(&Hessian::product), py::arg("v"),
           "Hv as a new vector, and whether all of it is finite.")
+      .def(
+          "last_product", torch::wrap_pybind_function(&Hessian::last_product), py::arg("v"),
+          "The same; the graphs are freed on the way, and no product can be taken afterwards.")
       .def_property_readonly(
           "product_bytes", [](const Hessian& self) { return self.hessian.product_bytes(); },
           "Bytes that one product allocates, about.")
@@ -144,6 +147,9 @@ void bind_hessian(py::module_& m, const char* name) {
       .def_property_readonly(
           "gradients", [](const Hessian& self) { return self.hessian.gradients(); },
           "Those gradients that depend on the parameters, with their graph.")
+      .def_property_readonly(
+          "owners", [](const Hessian& self) { return self.hessian.owners(); },
+          "The position of each one's parameter.")
       .def(
           "unpack_rows", torch::wrap_pybind_function(&Hessian::unpack_rows), py::arg("v"),
           "Vectors as rows -> one new stack of tensors for each of the gradients.");

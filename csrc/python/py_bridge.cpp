@@ -142,6 +142,16 @@ std::pair<typename Vectors::Vector, bool> PyHessian<Vectors>::product(py::handle
 }
 
 template <class Vectors>
+std::pair<typename Vectors::Vector, bool> PyHessian<Vectors>::last_product(py::handle v) {
+  const auto input = vectors_.input(v);
+  auto vector = vectors_.make();
+  double* const out = Vectors::writable(vector);
+  const py::gil_scoped_release unlocked;
+  const bool finite = hessian.last_product(input.data(), out, vectors_.memory());
+  return {std::move(vector), finite};
+}
+
+template <class Vectors>
 std::vector<at::Tensor> PyHessian<Vectors>::unpack_rows(const Rows& v) const {
   const auto rows = vectors_.count(v);
   const double* const from = Vectors::data(v);

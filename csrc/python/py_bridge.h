@@ -99,6 +99,7 @@ class PyHessian {
       const std::vector<at::Tensor>& roots, const py::iterable& seeds,
       const std::optional<std::vector<at::Tensor>>& inputs, bool fill_grads);
   std::pair<Vector, bool> product(py::handle v) const;
+  std::pair<Vector, bool> last_product(py::handle v);
   std::vector<at::Tensor> unpack_rows(const Rows& v) const;
 
   HessianOperator hessian;

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Generic
 
 import numpy as np
@@ -16,12 +16,10 @@ from ..closure.autograd_graph import nodes_below
 from ..closure.backward_calls import Backward
 from ..closure.explain import ONCE, OUT_OF_MEANS, explained, no_double_backward
 from ..typing import Array
+from .dense import RowSource, UpperRows, identity_rows
 from .operator import HessianOperator, make_hessian_operator
 
-__all__ = ["CapturedGradient", "DoubleBackward", "RowSource", "identity_rows", "symmetrise"]
-
-RowSource = Callable[[int, int], Array]
-"""(begin, end) -> those rows of a matrix of vectors, shape (end - begin, n)."""
+__all__ = ["CapturedGradient", "DoubleBackward"]
 
 
 class DoubleBackward(Generic[V]):
@@ -53,11 +51,16 @@ class DoubleBackward(Generic[V]):
         with explained():
             operator.add(call.roots, call.seeds, call.inputs, fill_grads)
 
-    def product(self, operator: HessianOperator[V], v: V) -> tuple[V, bool]:
-        """H v, and whether it is finite; True where that is not read."""
+    def product(self, operator: HessianOperator[V], v: V, *, last: bool = False) -> tuple[V, bool]:
+        """H v, and whether it is finite; True where that is not read. The last one frees H."""
         self._checked = True
         with explained():
-            return (self._unread(operator, v), True) if self._waits else operator.product(v)
+            if not self._waits:
+                return operator.last_product(v) if last else operator.product(v)
+            product = self._unread(operator, v)
+            if last:
+                operator.free()
+            return product, True
 
     def zeros(self) -> V:
         """A product with the zero function's Hessian."""
@@ -80,8 +83,7 @@ class DoubleBackward(Generic[V]):
         self: DoubleBackward[Array], operator: HessianOperator, rows: RowSource, out: Array
     ) -> bool:
         """``out[i] += H rows[i]``, in blocks of bounded memory; whether all is finite."""
-        count = len(out)
-        step = max(1, min(count, self._block_bytes // operator.product_bytes))
+        count, step = len(out), self._rows_at_once(operator)
         finite = True
         for begin in range(0, count, step):
             end = min(begin + step, count)
@@ -90,14 +92,38 @@ class DoubleBackward(Generic[V]):
             finite = finite and block_is_finite
         return finite
 
+    def add_hessian(self: DoubleBackward[Array], operator: HessianOperator, out: Array) -> bool:
+        """``out += M``, whose symmetric part is H; whether all of M is finite.
+
+        Half of H is enough: see :class:`UpperRows`. Rows that memory allows only one at a time are
+        whole products, and so have the bits of a product.
+        """
+        step = self._rows_at_once(operator)
+        if step == 1:
+            return self.add_products(operator, identity_rows(len(out)), out)
+        finite = True
+        for upper in UpperRows.blocks(self._bridge.params, step):
+            products, block_is_finite = self._products(operator, upper.identity(), upper)
+            upper.weigh(products)
+            out[upper.begin : upper.end] += products
+            finite = finite and block_is_finite
+        return finite
+
+    def _rows_at_once(self, operator: HessianOperator[V]) -> int:
+        return max(1, self._block_bytes // operator.product_bytes)
+
     def _products(
-        self: DoubleBackward[Array], operator: HessianOperator, v: Array
+        self: DoubleBackward[Array],
+        operator: HessianOperator,
+        v: Array,
+        upper: UpperRows | None = None,
     ) -> tuple[Array, bool]:
+        """Of ``upper`` rows only their part may be computed, and the rest be zero."""
         if not operator.gradients:
             return np.zeros_like(v), True
         if len(v) > 1 and not self._one_at_a_time:
             try:
-                return self._batched(operator, v)
+                return self._batched(operator, v, upper)
             except OUT_OF_MEANS:
                 raise
             except Exception as error:
@@ -115,17 +141,25 @@ class DoubleBackward(Generic[V]):
         return np.stack([row for row, _ in results]), all(finite for _, finite in results)
 
     def _batched(
-        self: DoubleBackward[Array], operator: HessianOperator, v: Array
+        self: DoubleBackward[Array], operator: HessianOperator, v: Array, upper: UpperRows | None
     ) -> tuple[Array, bool]:
         params, gradients = self._bridge.params, operator.gradients
+        seeds = operator.unpack_rows(v)
+        first = 0
+        if upper is not None:
+            first = upper.first
+            used = [k for k, owner in enumerate(operator.owners) if first <= owner <= upper.last]
+            gradients, seeds = [gradients[k] for k in used], [seeds[k] for k in used]
+            if not used:
+                return np.zeros_like(v), True
 
         # torch.func.vmap, since the older one behind is_grads_batched lacks more operators.
         def product(*seeds: Tensor) -> tuple[Tensor, ...]:
             return torch.autograd.grad(
-                gradients, params, seeds, retain_graph=True, materialize_grads=True
+                gradients, params[first:], seeds, retain_graph=True, materialize_grads=True
             )
 
-        stacks = torch.func.vmap(product)(*operator.unpack_rows(v))
+        stacks = [*[None] * first, *torch.func.vmap(product)(*seeds)]
         out = np.empty_like(v)
         return out, self._bridge.flatten_rows(stacks, out)
 
@@ -173,24 +207,6 @@ class CapturedGradient:
                 f"backward imported by name, or checkpoint with use_reentrant=True? Return the "
                 f"loss alone, checkpoint with use_reentrant=False, or use a first-order method."
             )
-
-
-def identity_rows(n: int) -> RowSource:
-    """The rows of the n x n identity."""
-
-    def rows(begin: int, end: int) -> Array:
-        block = np.zeros((end - begin, n))
-        block[np.arange(end - begin), np.arange(begin, end)] = 1.0
-        return block
-
-    return rows
-
-
-def symmetrise(hessian: Array) -> Array:
-    """(H + H') / 2, in place: H is symmetric but for rounding."""
-    hessian += hessian.T
-    hessian *= 0.5
-    return hessian
 
 
 def _check_twice_differentiable(roots: Sequence[Tensor]) -> None:

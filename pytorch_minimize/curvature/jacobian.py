@@ -12,7 +12,7 @@ from torch import Tensor
 from ..bridge.interface import Bridge
 from ..closure.explain import OUT_OF_MEANS
 from ..typing import Array
-from .double_backward import identity_rows
+from .dense import identity_rows
 
 __all__ = ["JacobianTaker"]
 

@@ -16,7 +16,8 @@ from ..record.profile import Profile
 from ..settings import Settings
 from ..typing import Array
 from ..wording import listed
-from .strategies import Curvature, make_curvature
+from .dense import symmetrise
+from .strategies import ClosureCurvature, make_curvature
 
 __all__ = ["ClosureHessian"]
 
@@ -29,7 +30,7 @@ class ClosureHessian(LinearOperator):  # type: ignore[misc]
         curvature: of the closure, which is run once now.
     """
 
-    def __init__(self, bridge: Bridge, curvature: Curvature) -> None:
+    def __init__(self, bridge: Bridge, curvature: ClosureCurvature) -> None:
         fixed = [i for i, param in enumerate(bridge.params) if not param.requires_grad]
         if fixed:
             raise ValueError(
@@ -65,6 +66,11 @@ class ClosureHessian(LinearOperator):  # type: ignore[misc]
         self._check_unchanged()
         rows = np.ascontiguousarray(np.asarray(v, dtype=np.float64).T)
         with torch.inference_mode(False):
+            if len(rows) == self.shape[0] and np.array_equal(rows, np.eye(len(rows))):
+                # A user's way to the whole matrix, half of which is enough.
+                hessian, finite = self._curvature.hessian()
+                if finite:
+                    return symmetrise(hessian)
             products, _ = self._curvature.products(lambda begin, end: rows[begin:end], len(rows))
         return products.T
 

@@ -41,9 +41,16 @@ class HessianOperator(Protocol[V]):
                 differentiate twice.
         """
 
+    def last_product(self, v: V) -> tuple[V, bool]:
+        """The same and :meth:`free`: gradients and graph go as early as the product lets them."""
+
     @property
     def gradients(self) -> Sequence[Tensor]:
         """Those gradients that depend on the parameters, with their graph."""
+
+    @property
+    def owners(self) -> Sequence[int]:
+        """The position of the parameter of each of the gradients."""
 
     @property
     def product_bytes(self) -> int:
@@ -88,6 +95,14 @@ class PythonHessianOperator(Generic[V]):
                 self._gradients.append(gradient)
 
     def product(self, v: V) -> tuple[V, bool]:
+        return self._multiply(v, keep_graph=True)
+
+    def last_product(self, v: V) -> tuple[V, bool]:
+        result = self._multiply(v, keep_graph=False)
+        self.free()
+        return result
+
+    def _multiply(self, v: V, *, keep_graph: bool) -> tuple[V, bool]:
         self._check_unchanged()
         if not self._gradients:
             return self._bridge.flatten([None] * len(self._params)), True
@@ -96,7 +111,7 @@ class PythonHessianOperator(Generic[V]):
             self._gradients,
             self._params,
             [vectors[i] for i in self._owners],
-            retain_graph=True,
+            retain_graph=keep_graph,
             allow_unused=True,
         )
         flat = self._bridge.flatten(products)
@@ -105,6 +120,10 @@ class PythonHessianOperator(Generic[V]):
     @property
     def gradients(self) -> Sequence[Tensor]:
         return self._gradients
+
+    @property
+    def owners(self) -> Sequence[int]:
+        return self._owners
 
     @property
     def product_bytes(self) -> int:

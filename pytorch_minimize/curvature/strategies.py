@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, Protocol
 
@@ -15,10 +16,11 @@ from ..closure.runner import ClosureRunner
 from ..record.profile import Profile
 from ..settings import Strategy
 from ..typing import Array, Loss
-from .double_backward import CapturedGradient, DoubleBackward, RowSource
+from .dense import RowSource
+from .double_backward import CapturedGradient, DoubleBackward
 from .operator import HessianOperator
 
-__all__ = ["Curvature", "GraphCurvature", "ReplayCurvature", "make_curvature"]
+__all__ = ["ClosureCurvature", "Curvature", "GraphCurvature", "ReplayCurvature", "make_curvature"]
 
 
 class Curvature(Protocol[V]):
@@ -38,15 +40,15 @@ class Curvature(Protocol[V]):
         """H v, shape (n,), a fresh vector; and whether all of it is finite, True where to read
         that would be to wait for a device."""
 
-    def products(self, rows: RowSource, count: int) -> tuple[Array, bool]:
-        """The products with ``count`` rows, shape (count, n); and whether all are finite. Of
+    def hessian(self) -> tuple[Array, bool]:
+        """A matrix of shape (n, n) whose symmetric part is H; and whether all of it is finite. Of
         arrays only."""
 
     def drop(self) -> None:
         """The parameters change, or the run is over: let go of what belongs to this point."""
 
 
-class _ClosureCurvature(Generic[V]):
+class ClosureCurvature(ABC, Generic[V]):
     """What both strategies share.
 
     Args:
@@ -64,6 +66,27 @@ class _ClosureCurvature(Generic[V]):
         self.value: Loss | None = None
         self._is_verified = False  # that captured calls make up the gradient; once a run
 
+    @abstractmethod
+    def evaluate(self) -> Loss:
+        """See :class:`Curvature`, here and in what has no docstring."""
+
+    @abstractmethod
+    def product(self, v: V) -> tuple[V, bool]: ...
+
+    @abstractmethod
+    def products(self, rows: RowSource, count: int) -> tuple[Array, bool]:
+        """The products with ``count`` rows, shape (count, n); and whether all are finite. Of
+        arrays only."""
+
+    @abstractmethod
+    def hessian(self) -> tuple[Array, bool]: ...
+
+    @abstractmethod
+    def drop(self) -> None: ...
+
+    def _zeros(self, rows: int) -> Array:
+        return np.zeros((rows, self._runner.bridge.numel))
+
     def _replay(self, listener: Callable[[Backward], None]) -> Loss:
         """Run the closure with its ``backward()`` calls going to ``listener``, on the clock."""
         profile = self._profile
@@ -79,7 +102,7 @@ class _ClosureCurvature(Generic[V]):
         return value
 
 
-class GraphCurvature(_ClosureCurvature[V]):
+class GraphCurvature(ClosureCurvature[V]):
     """Keeps the graph of the gradient; a product is one pass through it.
 
     The graph is built when the first product at a point is asked for, from the ``backward()``
@@ -98,8 +121,12 @@ class GraphCurvature(_ClosureCurvature[V]):
         return found
 
     def products(self, rows: RowSource, count: int) -> tuple[Array, bool]:
-        out = np.zeros((count, self._runner.bridge.numel))
+        out = self._zeros(count)
         return out, self._double_backward.add_products(self._built(), rows, out)
+
+    def hessian(self) -> tuple[Array, bool]:
+        out = self._zeros(self._runner.bridge.numel)
+        return out, self._double_backward.add_hessian(self._built(), out)
 
     def drop(self) -> None:
         self._calls = self._operator = self.value = None
@@ -131,7 +158,7 @@ class GraphCurvature(_ClosureCurvature[V]):
         self._is_verified = True
 
 
-class ReplayCurvature(_ClosureCurvature[V]):
+class ReplayCurvature(ClosureCurvature[V]):
     """Runs the closure for each product, and keeps no graph.
 
     Each ``backward()`` call is differentiated twice when it is made and its graph freed, so that
@@ -148,29 +175,45 @@ class ReplayCurvature(_ClosureCurvature[V]):
     def product(self, v: V) -> tuple[V, bool]:
         total, finite = self._double_backward.zeros(), True
 
-        def take(operator: HessianOperator[V]) -> None:
+        def take(operator: HessianOperator[V], last: bool) -> None:
             nonlocal total, finite
-            part, part_is_finite = self._double_backward.product(operator, v)
+            part, part_is_finite = self._double_backward.product(operator, v, last=last)
             total += part  # in place
             finite = finite and part_is_finite
 
         return total, self._for_each_backward(take) and finite
 
     def products(self, rows: RowSource, count: int) -> tuple[Array, bool]:
-        out = np.zeros((count, self._runner.bridge.numel))
+        out = self._zeros(count)
+        add = self._double_backward.add_products
+        return out, self._add_each(lambda operator: add(operator, rows, out))
+
+    def hessian(self) -> tuple[Array, bool]:
+        out = self._zeros(self._runner.bridge.numel)
+        add = self._double_backward.add_hessian
+        return out, self._add_each(lambda operator: add(operator, out))
+
+    def _add_each(self, add: Callable[[HessianOperator[V]], bool]) -> bool:
+        """Add something of each ``backward()`` call; whether all of it is finite."""
         finite = True
 
-        def take(operator: HessianOperator[V]) -> None:
+        def take(operator: HessianOperator[V], last: bool) -> None:
             nonlocal finite
-            finite = self._double_backward.add_products(operator, rows, out) and finite
+            finite = add(operator) and finite
+            if last:
+                operator.free()
 
-        return out, self._for_each_backward(take) and finite
+        return self._for_each_backward(take) and finite
 
     def drop(self) -> None:
         self._has_gradient, self.value = False, None
 
-    def _for_each_backward(self, take: Callable[[HessianOperator[V]], None]) -> bool:
-        """Run the closure; whether it came to its end, with a loss that has a gradient."""
+    def _for_each_backward(self, take: Callable[[HessianOperator[V], bool], None]) -> bool:
+        """Run the closure; whether it came to its end, with a loss that has a gradient.
+
+        Args:
+            take: called with each operator, and whether nobody needs its graph afterwards.
+        """
         bridge = self._runner.bridge
         verify = self._has_gradient and not self._is_verified
         captured = CapturedGradient(bridge)
@@ -181,10 +224,8 @@ class ReplayCurvature(_ClosureCurvature[V]):
             if verify:
                 captured.add(call)
             self._double_backward.add(operator, call, fill_grads=True)
-            take(operator)
             # With inputs only a part was gone through; the rest may still be asked for.
-            if not call.retain_graph and call.inputs is None:
-                operator.free()
+            take(operator, not call.retain_graph and call.inputs is None)
 
         if not self._has_gradient:
             self.value = self._replay(differentiate)
@@ -222,7 +263,7 @@ def make_curvature(
     bridge: Bridge[Any] | None = None,
     *,
     waits: bool = False,
-) -> Curvature[Any]:
+) -> ClosureCurvature[Any]:
     """The strategy of that name.
 
     Args:

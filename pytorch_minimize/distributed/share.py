@@ -7,11 +7,10 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Any, Generic
 
-import numpy as np
 from torch import Tensor
 
 from ..bridge.interface import Bridge, V
-from ..typing import Array, Loss
+from ..typing import Loss
 from .errors import OtherProcessError
 from .group import LEADER
 from .memory import Memory
@@ -168,12 +167,12 @@ class Share(Generic[V]):
         tail[Tail.NONFINITE] = float(not (math.isfinite(value) or runner.recovered))
 
     def _multiply(self, command: Command, vector: Any, out: Tensor, tail: Tensor) -> None:
-        curvature, n = self._part.curvature, self._bridge.numel
+        curvature = self._part.curvature
         assert curvature is not None
         if command is Command.PRODUCT:
             product, finite = curvature.product(vector)
         else:
-            hessian, finite = curvature.products(_identity_rows(n), n)
+            hessian, finite = curvature.hessian()
             product = hessian.reshape(-1)
         put(out, product, self._factor)
         tail[Tail.NONFINITE] = float(not finite)
@@ -219,10 +218,3 @@ class Share(Generic[V]):
 
 def _nothing() -> None:
     pass
-
-
-def _identity_rows(n: int) -> Callable[[int, int], Array]:
-    def rows(begin: int, end: int) -> Array:
-        return np.eye(end - begin, n, begin)
-
-    return rows

@@ -44,11 +44,12 @@ class SharedCurvature:
         self._require_evaluation()
         return self._leader.products(Command.PRODUCT, v)
 
-    def products(self, rows: Callable[[int, int], Array], count: int) -> tuple[Array, bool]:
-        """H, shape (n, n), for the n rows of the identity; and whether all of it is finite."""
+    def hessian(self) -> tuple[Array, bool]:
+        """A fresh matrix whose symmetric part is H; and whether all of it is finite."""
         self._require_evaluation()
         hessian, finite = self._leader.products(Command.HESSIAN)
-        return hessian.reshape(count, -1), finite
+        n = math.isqrt(len(hessian))
+        return hessian.reshape(n, n), finite
 
     def drop(self) -> None:
         """The parameters change, or the run is over."""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..bridge.interface import Bridge, V
-from ..curvature.double_backward import RowSource
+from ..curvature.dense import identity_rows
 from ..distributed.rows import Rows
 from ..problem.curved import CurvedEvaluator
 from ..record.profile import Profile
@@ -82,9 +82,10 @@ class GaussNewton(Generic[V]):
         finite = product.isfinite() if isinstance(product, Tensor) else np.isfinite(product)
         return product, bool(finite.all())
 
-    def products(self, rows: RowSource, count: int) -> tuple[Array, bool]:
-        """The products with so many rows, shape (count, n)."""
-        found = [self.product(row) for row in rows(0, count)]
+    def hessian(self) -> tuple[Array, bool]:
+        """J'WJ, shape (n, n), and whether all of it is finite."""
+        n = self._bridge.numel
+        found = [self.product(row) for row in identity_rows(n)(0, n)]
         return np.stack([np.asarray(row) for row, _ in found]), all(ok for _, ok in found)
 
     def _graph(self) -> Tensor | None:

@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 from typing_extensions import NamedTuple
 
 from ..bridge.interface import V
-from ..curvature.double_backward import identity_rows, symmetrise
+from ..curvature.dense import symmetrise
 from ..curvature.strategies import Curvature
 from ..typing import Array, Loss
 from .evaluation import Evaluation
@@ -73,13 +73,12 @@ class CurvedEvaluator(Evaluator[V]):
 
     def hessian(self, x: V) -> Curved[Array, V]:
         """H(x), shape (n, n), symmetric, a fresh array."""
-        n = self.bridge.numel
 
-        def rows() -> tuple[Array, bool]:
-            hessian, finite = self.curvature.products(identity_rows(n), n)
+        def whole() -> tuple[Array, bool]:
+            hessian, finite = self.curvature.hessian()
             return symmetrise(hessian) if finite else hessian, finite
 
-        return self._curve(x, rows)
+        return self._curve(x, whole)
 
     def _curve(self, x: V, compute: Callable[[], tuple[R, bool]]) -> Curved[R, V]:
         if not self._same(x, self.x):

@@ -17,7 +17,7 @@ from pytorch_minimize.bridge.make import make_bridge
 from pytorch_minimize.bridge.space import ARRAYS
 from pytorch_minimize.closure.explain import OUT_OF_MEANS
 from pytorch_minimize.closure.runner import ClosureRunner
-from pytorch_minimize.curvature.double_backward import identity_rows
+from pytorch_minimize.curvature.dense import identity_rows
 from pytorch_minimize.curvature.strategies import make_curvature
 from pytorch_minimize.optim import MinimizeWrapper, NonfiniteError
 from pytorch_minimize.problem.guard import make_guard
@@ -155,7 +155,9 @@ def test_what_cannot_be_batched_is_done_one_by_one_and_said_once(strategy: Any) 
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         again, _ = curvature.products(identity_rows(6), 6)
+        whole, _ = curvature.hessian()
     assert np.array_equal(hessian, again)
+    assert np.array_equal(hessian, whole)
 
 
 @both

@@ -16,8 +16,8 @@ from pytorch_minimize.bridge.interface import Bridge
 from pytorch_minimize.bridge.make import make_bridge
 from pytorch_minimize.bridge.python import PythonBridge
 from pytorch_minimize.closure.runner import ClosureRunner
-from pytorch_minimize.curvature.double_backward import identity_rows
-from pytorch_minimize.curvature.strategies import Curvature, make_curvature
+from pytorch_minimize.curvature.dense import identity_rows, symmetrise
+from pytorch_minimize.curvature.strategies import ClosureCurvature, make_curvature
 from pytorch_minimize.record.profile import Profile
 from pytorch_minimize.settings import Strategy
 
@@ -34,7 +34,7 @@ def exact(case: Case) -> Array:
 
 def make(
     case: Case, strategy: Strategy, bridge: str = "native", block_bytes: int = 1 << 26
-) -> tuple[Bridge, Curvature]:
+) -> tuple[Bridge, ClosureCurvature]:
     instance = case.make()
     made = BRIDGES[bridge](instance.params)
     runner = ClosureRunner(case.closure(instance), made)
@@ -69,6 +69,9 @@ def test_dense(case: Case, strategy: Strategy) -> None:
         hessian, finite = curvature.products(identity_rows(made.numel), made.numel)
         assert finite
         assert_equal(case, hessian, exact(case))
+        halves, finite = curvature.hessian()
+        assert finite
+        assert_equal(case, symmetrise(halves), exact(case))
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
@@ -102,8 +105,8 @@ def test_hooks_run() -> None:
     w.register_hook(lambda grad: grad * mask)
     runner = ClosureRunner(lambda: (w**3).sum() + w.prod(), make_bridge([w]))
     curvature = make_curvature("graph", runner, Profile(), 1)
-    hessian, _ = curvature.products(identity_rows(2), 2)
-    assert np.array_equal(hessian, [[6.0, 0.0], [0.0, 0.0]])
+    for hessian, _ in (curvature.products(identity_rows(2), 2), curvature.hessian()):
+        assert np.array_equal(hessian, [[6.0, 0.0], [0.0, 0.0]])
 
 
 def test_parameters_written_to_are_noticed() -> None:

@@ -37,6 +37,8 @@ def test_products(method: str, strategy: Any) -> None:
         (hessian @ np.eye(len(exact)), exact),
     ):
         np.testing.assert_allclose(got, expected, atol=1e-13)
+    whole = hessian @ np.eye(len(exact))
+    assert np.array_equal(whole, whole.T)
     np.testing.assert_allclose(instance.grad, instance.jac(instance.x0), atol=1e-14)
 
 
