@@ -219,12 +219,10 @@ void bind_threads(py::module_& m) {
 void bind_closure_call(py::module_& m) {
   py::class_<ClosureCall>(m, "ClosureCall", "Runs a closure, and reads what it gave.")
       .def(
-          py::init<const ArrayBridge&, Guard&, py::object>(), py::arg("bridge"), py::arg("guard"),
-          py::arg("runner"), py::keep_alive<1, 3>())
-      .def(
-          "__call__", &ClosureCall::evaluate,
-          "The loss, the gradient, whether both are finite, whether the loss stands for an "
-          "exception, and max |g_i|, NaN where nobody has looked.");
+          py::init<const ArrayBridge&, Guard&, py::object, py::type, bool>(), py::arg("bridge"),
+          py::arg("guard"), py::arg("runner"), py::arg("made"), py::arg("differentiates"),
+          py::keep_alive<1, 3>())
+      .def("__call__", &ClosureCall::evaluate, py::arg("x"), "The evaluation at x.");
 }
 
 void bind_guard(py::module_& m) {

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
+from ..closure.backward_calls import is_backward_watched
 from ..closure.runner import ClosureRunner
 from ..extension import native
+from .evaluation import Evaluation
 from .guard import Guard
 
 __all__ = ["ClosureCall", "make_closure_call"]
 
-ClosureCall: TypeAlias = Callable[[], tuple[float, Any, bool, bool, float]]
-"""The fields of an :class:`~.evaluation.Evaluation` after the point, as far as ``largest``."""
+ClosureCall: TypeAlias = Callable[[Any], Evaluation[Any]]
+"""The evaluation at a point, where the parameters are."""
 
 
 def make_closure_call(runner: ClosureRunner, bridge: object, guard: Guard) -> ClosureCall | None:
@@ -25,5 +27,8 @@ def make_closure_call(runner: ClosureRunner, bridge: object, guard: Guard) -> Cl
         return None
     if not (isinstance(bridge, native.ParameterBridge) and isinstance(guard, native.Guard)):
         return None
-    made: ClosureCall = native.ClosureCall(bridge, guard, runner)
+    # A loss that is only returned is differentiated without torch's many lines of Python, 20 us,
+    # unless somebody looks at them.
+    differentiates = not is_backward_watched()
+    made: ClosureCall = native.ClosureCall(bridge, guard, runner, Evaluation, differentiates)
     return made

@@ -90,6 +90,7 @@ class ScipyFunction:
         self._begin = objective.evaluator.profile.begin
         self._locks = objective.evaluator.keeps_points
         self._same = objective.evaluator.space.same
+        self._at = objective.evaluate
         self._permit = self.permit if watch.looks else None
         self._found: Evaluation[Array] | None = None
         self._told: tuple[Evaluation[Array], float, Array | None] | None = None
@@ -183,8 +184,8 @@ class ScipyFunction:
         if self._locks:  # scipy made a copy for this call, and will not write into it
             if x.base is not None:
                 x = x.copy()
-            x.flags.writeable = False  # a solver that breaks the promise hears of it
-        self._found = found = self.objective.evaluate(x, self._permit)
+            x.setflags(write=False)  # a solver that breaks the promise hears of it
+        self._found = found = self._at(x, self._permit)
         if not found.finite and np.isnan(found.x).any():
             # No answer brings a solver back whose own arithmetic gave NaN. trust-krylov does where
             # the gradient's norm is below 1.4e-8, and would go on to maxiter.
