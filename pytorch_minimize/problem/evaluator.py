@@ -172,7 +172,7 @@ class Evaluator(Generic[V]):
             self._leave()
             self.bridge.load_params(x)
         sight = self._sight = self._sight or Sight(self.bridge, self.space)
-        values, known = sight.params(), self._own_gradient()
+        values, known = sight.params(x), self._own_gradient()
         grads = None if known is None else sight.grads(known)
         try:
             with self._showing_gradient() if self._is_shared else _NOTHING:

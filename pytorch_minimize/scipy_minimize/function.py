@@ -109,7 +109,7 @@ class ScipyFunction:
         self._begin("bridge", "jac")
         x, found = as_vector(x), self._found
         # Mostly it is there still, as the value was asked for just before.
-        if found is None or found is not self._evaluator.here or not self._same(x, found.x):
+        if found is not self._evaluator.here or found is None or not self._same(x, found.x):
             found = self._evaluate(x)
         gradient = found.gradient if found.finite else self._answer(found)[1]
         assert gradient is not None
