@@ -26,10 +26,6 @@ bool is_float64(py::handle x) {
          py::isinstance<py::array_t<double>>(x);
 }
 
-bool is_vector(py::handle x) {
-  return is_float64(x) && py::reinterpret_borrow<py::array>(x).ndim() == 1;
-}
-
 int64_t check_square(const Matrix& h) {
   TORCH_CHECK_VALUE(
       h.ndim() == 2 && h.shape(0) == h.shape(1), "expected an array of shape (n, n), got ",
@@ -51,6 +47,10 @@ Pairs pairs_of(const py::array& w, int64_t used) {
 }
 
 }  // namespace
+
+bool is_vector(py::handle x) {
+  return is_float64(x) && py::reinterpret_borrow<py::array>(x).ndim() == 1;
+}
 
 py::array Arrays::make() const {
   auto memory = pool_->take();

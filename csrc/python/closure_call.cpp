@@ -73,7 +73,7 @@ ClosureCall::Loss ClosureCall::run() {
   const at::AutoGradMode recording(true);
   py::object returned;
   try {
-    returned = runner_.attr("closure")();
+    returned = runner_.attr(part_)();
   } catch (py::error_already_set& error) {
     if (!error.matches(runner_.attr("recover"))) {
       throw;

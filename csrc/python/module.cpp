@@ -4,6 +4,7 @@
 #include "python/py_bridge.h"
 #include "python/tensors.h"
 #include "python/thread_limit.h"
+#include "python/usual_function.h"
 #include "tensor/checks.h"
 
 #include <c10/util/Exception.h>
@@ -223,6 +224,16 @@ void bind_closure_call(py::module_& m) {
           py::arg("guard"), py::arg("runner"), py::arg("made"), py::arg("differentiates"),
           py::keep_alive<1, 3>())
       .def("__call__", &ClosureCall::evaluate, py::arg("x"), "The evaluation at x.");
+  py::class_<UsualFunction>(m, "UsualFunction", "What scipy asks for, at points that are new.")
+      .def(
+          py::init<
+              const ArrayBridge&, Guard&, py::object, py::object, py::object, py::object,
+              py::object>(),
+          py::arg("bridge"), py::arg("guard"), py::arg("call"), py::arg("evaluator"),
+          py::arg("file"), py::arg("value"), py::arg("gradient"), py::keep_alive<1, 3>())
+      .def("fun", &UsualFunction::fun, py::arg("x"), "The loss at x.")
+      .def("jac", &UsualFunction::jac, py::arg("x"), "The gradient at x.")
+      .def("forget", &UsualFunction::forget, "The run is over.");
 }
 
 void bind_guard(py::module_& m) {

@@ -3,18 +3,59 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from ..closure.backward_calls import is_backward_watched
 from ..closure.runner import ClosureRunner
 from ..extension import native
+from ..typing import Array
 from .evaluation import Evaluation
 from .guard import Guard
 
-__all__ = ["ClosureCall", "make_closure_call"]
+if TYPE_CHECKING:
+    from .evaluator import Evaluator
+
+__all__ = ["ClosureCall", "UsualFunction", "make_closure_call", "make_usual_function"]
 
 ClosureCall: TypeAlias = Callable[[Any], Evaluation[Any]]
 """The evaluation at a point, where the parameters are."""
+
+
+class UsualFunction(Protocol):
+    """The loss and the gradient, as scipy asks for them."""
+
+    def fun(self, x: Array) -> float: ...
+
+    def jac(self, x: Array) -> Array: ...
+
+    def forget(self) -> None:
+        """The run is over: hold nothing of it."""
+
+
+def make_usual_function(
+    evaluator: Evaluator[Array],
+    file: Callable[[Evaluation[Array]], object],
+    value: Callable[[Array], float],
+    gradient: Callable[[Array], Array],
+) -> UsualFunction | None:
+    """Both in one call of the extension's each, which moves the parameters as well.
+
+    Args:
+        evaluator: of the run; does by itself what this does (Note [oracle]).
+        file: gets each evaluation.
+        value, gradient: are asked for whatever is not usual: a point that is known, or a loss or
+            gradient that is not finite.
+
+    Returns:
+        None where the extension has none, or an evaluation is more than that.
+    """
+    call = evaluator.usual_call
+    if native is None or call is None:
+        return None
+    made: UsualFunction = native.UsualFunction(
+        evaluator.bridge, evaluator.guard, call, evaluator, file, value, gradient
+    )
+    return made
 
 
 def make_closure_call(runner: ClosureRunner, bridge: object, guard: Guard) -> ClosureCall | None:

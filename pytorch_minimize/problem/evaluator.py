@@ -134,6 +134,12 @@ class Evaluator(Generic[V]):
             self.here = found = self._read(loss)
         return found
 
+    @property
+    def usual_call(self) -> ClosureCall | None:
+        """All of :meth:`evaluate` at a new point, save that the parameters move; None if not so."""
+        is_all = self.has_gradient and self.keeps_points and not self._listeners
+        return self._call if is_all else None
+
     def count_elsewhere(self, losses: int) -> None:
         """So many losses came about without a run of the closure."""
         self.evaluations += losses

@@ -80,8 +80,8 @@ class Objective(Generic[V]):
         self.evaluator = evaluator
         self.look_in(region)
         self._on_nonfinite = nonfinite
-        self._same = evaluator.space.same
-        self._compare_and_measure = evaluator.space.compare_and_measure
+        space = evaluator.space
+        self._same, self._compare_and_measure = space.same, space.compare_and_measure
         self._filed: Evaluation[V] | None = None
         self._marks = (0, 0)  # nonfinite at the last two iterates
         self._iterate: tuple[V, float, None, bool] | None = None
@@ -136,7 +136,7 @@ class Objective(Generic[V]):
         value = found.value
         if found.finite:
             self.last_finite = found
-            self._raise_levels(value, value if value > 0.0 else -value)
+            self._raise_levels(value, abs(value))
         elif not self.evaluator.space.has_nan(found.x):  # which is no point, but a breakdown
             what = "a gradient with NaN or inf" if math.isfinite(value) else f"a loss of {value}"
             self.note_nonfinite(what, _LARGE, found.recovered)
@@ -171,10 +171,8 @@ class Objective(Generic[V]):
             self._consider(self._filed)
 
     def _consider(self, here: Evaluation[V]) -> None:
-        if not math.isfinite(here.value):
-            return
         violation = self.region.violation() if self._is_restricted else 0.0
-        if violation is None:
+        if violation is None or not math.isfinite(here.value):
             return
         if (violation, here.value) < (self._best_violation, self.best_value):
             self.best_x, self.best_value = here.x, here.value

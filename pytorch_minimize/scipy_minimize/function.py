@@ -13,6 +13,7 @@ from scipy.optimize import OptimizeResult
 
 from ..bridge.vectors import as_vector
 from ..curvature.positive_definite import shift_to_positive_definite
+from ..problem.closure_call import UsualFunction, make_usual_function
 from ..problem.curved import Curved, CurvedEvaluator
 from ..problem.evaluation import Evaluation
 from ..problem.objective import Objective
@@ -99,21 +100,40 @@ class ScipyFunction:
     def fun(self, x: Array, *args: Any) -> float:
         """The loss at x; ``args`` are scipy's, meant for the user's own callables."""
         self._begin("bridge", "fun")
-        found = self._evaluate(x)
-        value = found.value if found.finite else self._answer(found)[0]
+        value = self._value(x)
         self._begin("solver")
         return value
 
     def jac(self, x: Array, *args: Any) -> Array:
         """The gradient at x; a fresh array (Note [fresh gradients])."""
         self._begin("bridge", "jac")
+        gradient = self._gradient(x)
+        self._begin("solver")
+        return gradient
+
+    def usual(self) -> UsualFunction | None:
+        """:meth:`fun` and :meth:`jac` by the extension, which asks these for what is unusual.
+
+        None where there is more to an evaluation: limits to look at before it, bounds to keep,
+        constraints or curvature at the same point.
+        """
+        objective = self.objective
+        files_alone = type(objective) is Objective and not objective.region.keeps_bounds
+        if self._permit is not None or not files_alone:
+            return None
+        return make_usual_function(self._evaluator, objective.observe, self._value, self._gradient)
+
+    def _value(self, x: Array) -> float:
+        found = self._evaluate(x)
+        return found.value if found.finite else self._answer(found)[0]
+
+    def _gradient(self, x: Array) -> Array:
         x, found = as_vector(x), self._found
         # Mostly it is there still, as the value was asked for just before.
         if found is not self._evaluator.here or found is None or not self._same(x, found.x):
             found = self._evaluate(x)
         gradient = found.gradient if found.finite else self._answer(found)[1]
         assert gradient is not None
-        self._begin("solver")
         return gradient
 
     def hessp(self, x: Array, v: Array, *args: Any) -> Array:
