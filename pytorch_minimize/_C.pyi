@@ -120,6 +120,7 @@ class UsualFunction:
         call: Any,
         evaluator: object,
         file: Any,
+        permit: Any,
         value: Any,
         gradient: Any,
     ) -> None: ...

@@ -228,9 +228,10 @@ void bind_closure_call(py::module_& m) {
       .def(
           py::init<
               const ArrayBridge&, Guard&, py::object, py::object, py::object, py::object,
-              py::object>(),
+              py::object, py::object>(),
           py::arg("bridge"), py::arg("guard"), py::arg("call"), py::arg("evaluator"),
-          py::arg("file"), py::arg("value"), py::arg("gradient"), py::keep_alive<1, 3>())
+          py::arg("file"), py::arg("permit"), py::arg("value"), py::arg("gradient"),
+          py::keep_alive<1, 3>())
       .def("fun", &UsualFunction::fun, py::arg("x"), "The loss at x.")
       .def("jac", &UsualFunction::jac, py::arg("x"), "The gradient at x.")
       .def("forget", &UsualFunction::forget, "The run is over.");

@@ -32,12 +32,13 @@ bool is_own_vector(py::handle x) {
 
 UsualFunction::UsualFunction(
     const ArrayBridge& bridge, Guard& guard, py::object call, py::object evaluator, py::object file,
-    py::object value, py::object gradient)
+    py::object permit, py::object value, py::object gradient)
     : bridge_(bridge),
       guard_(guard),
       call_(std::move(call)),
       evaluator_(std::move(evaluator)),
       file_(std::move(file)),
+      permit_(std::move(permit)),
       value_(std::move(value)),
       gradient_(std::move(gradient)) {}
 
@@ -71,7 +72,7 @@ py::object UsualFunction::jac(const py::object& x) {
 }
 
 void UsualFunction::forget() {
-  for (auto* held : {&call_, &evaluator_, &file_, &value_, &gradient_, &found_}) {
+  for (auto* held : {&call_, &evaluator_, &file_, &permit_, &value_, &gradient_, &found_}) {
     *held = py::none();
   }
 }
@@ -81,6 +82,9 @@ bool UsualFunction::is_new(py::handle x) const {
 }
 
 py::object UsualFunction::found_at(const py::object& x) {
+  if (!permit_.is_none()) {
+    permit_();
+  }
   // A solver that writes into its copy after all hears of it.
   py::detail::array_proxy(x.ptr())->flags &= ~py::detail::npy_api::NPY_ARRAY_WRITEABLE_;
   found_ = py::none();

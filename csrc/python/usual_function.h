@@ -15,10 +15,11 @@ namespace minimize {
 class UsualFunction {
  public:
   /// `call` evaluates where the parameters of the bridge are, which `evaluator` is told; `file`
-  /// gets what came of it. `value` and `gradient` are asked for anything else.
+  /// gets what came of it. `permit`, if it is not None, is called before the parameters are moved.
+  /// `value` and `gradient` are asked for anything else.
   UsualFunction(
       const ArrayBridge& bridge, Guard& guard, py::object call, py::object evaluator,
-      py::object file, py::object value, py::object gradient);
+      py::object file, py::object permit, py::object value, py::object gradient);
 
   py::object fun(const py::object& x);
   py::object jac(const py::object& x);
@@ -37,6 +38,7 @@ class UsualFunction {
   py::object call_;
   py::object evaluator_;
   py::object file_;
+  py::object permit_;
   py::object value_;
   py::object gradient_;
   py::object found_ = py::none();  // of the last usual question

@@ -35,6 +35,7 @@ class UsualFunction(Protocol):
 def make_usual_function(
     evaluator: Evaluator[Array],
     file: Callable[[Evaluation[Array]], object],
+    permit: Callable[[], None] | None,
     value: Callable[[Array], float],
     gradient: Callable[[Array], Array],
 ) -> UsualFunction | None:
@@ -43,6 +44,7 @@ def make_usual_function(
     Args:
         evaluator: of the run; does by itself what this does (Note [oracle]).
         file: gets each evaluation.
+        permit: asked before each; may raise.
         value, gradient: are asked for whatever is not usual: a point that is known, or a loss or
             gradient that is not finite.
 
@@ -53,7 +55,7 @@ def make_usual_function(
     if native is None or call is None:
         return None
     made: UsualFunction = native.UsualFunction(
-        evaluator.bridge, evaluator.guard, call, evaluator, file, value, gradient
+        evaluator.bridge, evaluator.guard, call, evaluator, file, permit, value, gradient
     )
     return made
 

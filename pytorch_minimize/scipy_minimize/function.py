@@ -114,14 +114,14 @@ class ScipyFunction:
     def usual(self) -> UsualFunction | None:
         """:meth:`fun` and :meth:`jac` by the extension, which asks these for what is unusual.
 
-        None where there is more to an evaluation: limits to look at before it, bounds to keep,
-        constraints or curvature at the same point.
+        None where there is more to an evaluation: bounds to keep, constraints or curvature at the
+        same point, or a run of many.
         """
         objective = self.objective
-        files_alone = type(objective) is Objective and not objective.region.keeps_bounds
-        if self._permit is not None or not files_alone:
+        if type(objective) is not Objective or objective.region.keeps_bounds:
             return None
-        return make_usual_function(self._evaluator, objective.observe, self._value, self._gradient)
+        asked = objective.observe, self._permit, self._value, self._gradient
+        return make_usual_function(self._evaluator, *asked)
 
     def _value(self, x: Array) -> float:
         found = self._evaluate(x)

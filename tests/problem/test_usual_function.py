@@ -42,11 +42,20 @@ def _infinite_gradient(params: list[Tensor], call: int) -> Any:
     return loss
 
 
-def _run(closure: Closure, method: str, dtype: torch.dtype, **keywords: Any) -> list[Any]:
+def _run(
+    closure: Closure,
+    method: str,
+    dtype: torch.dtype,
+    max_evaluations: int | None = None,
+    **keywords: Any,
+) -> list[Any]:
     """All that a run leaves."""
     params = [torch.full((k,), 2.0, dtype=dtype, requires_grad=True) for k in (2, 3)]
     optimizer = MinimizeWrapper(
-        params, {"method": method, **keywords}, recover=torch.linalg.LinAlgError
+        params,
+        {"method": method, **keywords},
+        recover=torch.linalg.LinAlgError,
+        max_evaluations=max_evaluations,
     )
     calls = -1
 
@@ -99,24 +108,31 @@ def test_both_ways_leave_the_same(
     assert usual == _run(closure, method, dtype, **options)
 
 
-@pytest.mark.parametrize(
-    ("method", "arguments", "keywords"),
-    [
-        ("L-BFGS-B", {"bounds": [(0.0, 1.0)] * 2}, {}),
-        ("L-BFGS-B", {}, {"max_evaluations": 100}),
-        ("L-BFGS-B", {}, {"timeout": 100.0}),
-        ("SLSQP", {"constraints": {"type": "ineq", "fun": lambda x: 1.0 - x.sum()}}, {}),
-        ("trust-ncg", {}, {}),
-        ("L-BFGS-B", {"jac": "2-point"}, {}),
-        ("Nelder-Mead", {}, {}),
-    ],
-    ids=["bounds", "count", "timeout", "constraint", "curvature", "differences", "values"],
-)
-def test_not_where_an_evaluation_is_more(
-    method: str, arguments: Any, keywords: Any, made: list[Any]
+@pytest.mark.parametrize("most", [1, 2, 5])
+def test_limits_are_looked_at_before_each(
+    most: int, made: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    usual = _run(_plain, "L-BFGS-B", torch.float64, max_evaluations=most)
+    assert [type(each).__name__ for each in made] == ["UsualFunction"]
+    assert usual[-2]["closure"] == usual[-1] + 1 == most
+    monkeypatch.setattr(function, "make_usual_function", lambda *given: None)
+    assert usual == _run(_plain, "L-BFGS-B", torch.float64, max_evaluations=most)
+
+
+@pytest.mark.parametrize(
+    ("method", "arguments"),
+    [
+        ("L-BFGS-B", {"bounds": [(0.0, 1.0)] * 2}),
+        ("SLSQP", {"constraints": {"type": "ineq", "fun": lambda x: 1.0 - x.sum()}}),
+        ("trust-ncg", {}),
+        ("L-BFGS-B", {"jac": "2-point"}),
+        ("Nelder-Mead", {}),
+    ],
+    ids=["bounds", "constraint", "curvature", "differences", "values"],
+)
+def test_not_where_an_evaluation_is_more(method: str, arguments: Any, made: list[Any]) -> None:
     x = torch.full((2,), 0.5, dtype=torch.float64, requires_grad=True)
-    optimizer = MinimizeWrapper([x], {"method": method, **arguments}, **keywords)
+    optimizer = MinimizeWrapper([x], {"method": method, **arguments})
     optimizer.step(lambda: (x - 0.3).square().sum())
     assert all(each is None for each in made)
 
