@@ -68,6 +68,9 @@ class Arrays {
   std::shared_ptr<FlatPool> pool_;
 };
 
+/// Whether x is a one-dimensional float64 array.
+bool is_vector(py::handle x);
+
 /// Those of host/vector_ops.h on float64 arrays; TypeError or ValueError for anything else.
 bool same_values(py::handle a, py::handle b);
 double distance(py::handle a, py::handle b);

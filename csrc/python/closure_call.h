@@ -6,7 +6,6 @@
 #include <torch/csrc/utils/pybind.h>
 
 #include <optional>
-#include <tuple>
 
 namespace minimize {
 
@@ -16,12 +15,15 @@ namespace minimize {
 /// loss of a kind, one that is no tensor, or without a graph, or on a device; and exceptions.
 class ClosureCall {
  public:
-  /// `runner` runs the closure over the parameters of this bridge.
-  ClosureCall(const ArrayBridge& bridge, Guard& guard, py::object runner);
+  /// `runner` runs the closure over the parameters of this bridge; `made` is the named tuple that
+  /// an evaluation is. With `differentiates` a loss that was only returned is differentiated here.
+  ClosureCall(
+      const ArrayBridge& bridge, Guard& guard, py::object runner, py::type made,
+      bool differentiates);
 
-  /// The loss, the gradient, whether both are finite, whether the loss stands for an exception, and
-  /// max |g_i|, or NaN where nobody has looked.
-  std::tuple<double, py::array, bool, bool, double> evaluate();
+  /// An evaluation at x, where the parameters are: the loss, the gradient, whether both are finite,
+  /// whether the loss stands for an exception, and max |g_i|, or NaN where nobody has looked.
+  py::object evaluate(const py::object& x);
 
  private:
   /// A loss that was read, or one on a device, which comes with the gradient.
@@ -29,16 +31,26 @@ class ClosureCall {
     double value;
     std::optional<at::Tensor> waits;
   };
+  struct Found {
+    double value;
+    py::array gradient;
+    bool finite;
+    double largest;
+  };
 
   Loss run();
-  /// The loss if it is of the usual kind, and its gradient is there.
-  std::optional<double> usual(const py::object& returned) const;
+  /// The loss if it is of the usual kind, with its gradient.
+  std::optional<double> usual(const py::object& returned);
+  double differentiated(const at::Tensor& loss, double value);
   Loss settled(const py::object& returned);
+  Found read(const Loss& loss) const;
 
   const ArrayBridge bridge_;
   Guard& guard_;
   py::object runner_;
-  py::str part_{"closure"};
+  py::type made_;
+  bool differentiates_;
+  py::str part_ = interned("closure");
   /// The dtype of losses that the runner has looked at, and seen to depend on the parameters.
   std::optional<at::ScalarType> usual_;
   bool recovered_ = false;

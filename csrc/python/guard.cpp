@@ -4,12 +4,15 @@
 
 namespace minimize {
 
+py::str interned(const char* letters) {
+  return py::reinterpret_steal<py::str>(PyUnicode_InternFromString(letters));
+}
+
 Clock::Clock(
     const std::vector<std::string>& parts, py::dict counts, py::dict flags, py::object show)
     : counts_(std::move(counts)), flags_(std::move(flags)), show_(std::move(show)) {
   for (const auto& name : parts) {
-    parts_.push_back(
-        {py::reinterpret_steal<py::object>(PyUnicode_InternFromString(name.c_str())), 0.0});
+    parts_.push_back({interned(name.c_str()), 0.0});
   }
   part_ = parts_.back().name;
 }

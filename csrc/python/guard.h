@@ -10,6 +10,9 @@
 
 namespace minimize {
 
+/// Python's one string of these letters, which names and parts are known by at a glance.
+py::str interned(const char* letters);
+
 /// Seconds by part, and counts. At each change of part the time since the last goes to the part
 /// that ends, so that the parts add up to the whole.
 class Clock {
@@ -46,8 +49,7 @@ class Clock {
   py::object part_;
   py::dict counts_;
   py::dict flags_;
-  py::object flag_ =
-      py::reinterpret_steal<py::object>(PyUnicode_InternFromString("_is_profiler_enabled"));
+  py::str flag_ = interned("_is_profiler_enabled");
   py::object show_;
   py::object range_ = py::none();
   bool runs_ = false;

@@ -4,6 +4,7 @@
 #include "python/py_bridge.h"
 #include "python/tensors.h"
 #include "python/thread_limit.h"
+#include "python/usual_function.h"
 #include "tensor/checks.h"
 
 #include <c10/util/Exception.h>
@@ -239,12 +240,21 @@ void bind_threads(py::module_& m) {
 void bind_closure_call(py::module_& m) {
   py::class_<ClosureCall>(m, "ClosureCall", "Runs a closure, and reads what it gave.")
       .def(
-          py::init<const ArrayBridge&, Guard&, py::object>(), py::arg("bridge"), py::arg("guard"),
-          py::arg("runner"), py::keep_alive<1, 3>())
+          py::init<const ArrayBridge&, Guard&, py::object, py::type, bool>(), py::arg("bridge"),
+          py::arg("guard"), py::arg("runner"), py::arg("made"), py::arg("differentiates"),
+          py::keep_alive<1, 3>())
+      .def("__call__", &ClosureCall::evaluate, py::arg("x"), "The evaluation at x.");
+  py::class_<UsualFunction>(m, "UsualFunction", "What scipy asks for, at points that are new.")
       .def(
-          "__call__", &ClosureCall::evaluate,
-          "The loss, the gradient, whether both are finite, whether the loss stands for an "
-          "exception, and max |g_i|, NaN where nobody has looked.");
+          py::init<
+              const ArrayBridge&, Guard&, py::object, py::object, py::object, py::object,
+              py::object, py::object>(),
+          py::arg("bridge"), py::arg("guard"), py::arg("call"), py::arg("evaluator"),
+          py::arg("file"), py::arg("permit"), py::arg("value"), py::arg("gradient"),
+          py::keep_alive<1, 3>())
+      .def("fun", &UsualFunction::fun, py::arg("x"), "The loss at x.")
+      .def("jac", &UsualFunction::jac, py::arg("x"), "The gradient at x.")
+      .def("forget", &UsualFunction::forget, "The run is over.");
 }
 
 void bind_guard(py::module_& m) {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,13 @@ from torch import Tensor
 from .autograd_graph import leaves_below
 from .explain import explained
 
-__all__ = ["Backward", "backward_elsewhere", "capturing", "plain_backward"]
+__all__ = [
+    "Backward",
+    "backward_elsewhere",
+    "capturing",
+    "is_backward_watched",
+    "plain_backward",
+]
 
 
 @dataclass(frozen=True)
@@ -41,6 +48,15 @@ _capture = _Capture()
 _patch_lock = threading.Lock()
 _patch_users = 0
 _original_backward = torch.autograd.backward
+_original_method = Tensor.backward
+_autograd_logger = logging.getLogger("torch.autograd.graph")
+
+
+def is_backward_watched() -> bool:
+    """Whether this thread captures them, others stand in for them, or torch logs their nodes."""
+    is_known = torch.autograd.backward in (_original_backward, _listening_backward)
+    is_plain = is_known and Tensor.backward is _original_method and _capture.listener is None
+    return not is_plain or _autograd_logger.isEnabledFor(logging.DEBUG)
 
 
 def _as_sequence(value: Any) -> Sequence[Any]:

@@ -8,7 +8,15 @@ from torch import Tensor
 
 from ..typing import Loss
 
-__all__ = ["SPENT", "NoGraphError", "foreign_graph", "no_graph", "read_loss", "require_captured"]
+__all__ = [
+    "SPENT",
+    "NoGraphError",
+    "foreign_graph",
+    "no_graph",
+    "read_loss",
+    "require_captured",
+    "spent_graph",
+]
 
 
 def read_loss(loss: Loss) -> float:
@@ -28,17 +36,22 @@ SPENT = "backward through the graph a second time"
 
 
 def no_graph(returned: Any, *, had_grads: bool) -> NoGraphError:
-    """For what a closure returned without a graph, or with none that is left.
+    """For what a closure returned without a graph.
 
     Args:
         had_grads: whether a captured graph may have been meant to fill gradients of before.
     """
-    if not isinstance(returned, Tensor):
-        what = f"a {type(returned).__name__}"
-    elif not returned.requires_grad:
-        what = "a tensor that requires no grad"
-    else:
-        what = "a loss whose graph was gone through already"
+    is_tensor = isinstance(returned, Tensor)
+    what = "a tensor that requires no grad" if is_tensor else f"a {type(returned).__name__}"
+    return _without(what, had_grads)
+
+
+def spent_graph(*, had_grads: bool) -> NoGraphError:
+    """For a loss of whose graph nothing is left; see :func:`no_graph`."""
+    return _without("a loss whose graph was gone through already", had_grads)
+
+
+def _without(what: str, had_grads: bool) -> NoGraphError:
     captured = (
         " If the closure replays a captured graph, which fills the tensors that were in .grad, "
         "make the optimizer with captured_graph=True and a method without Hessians."

@@ -18,7 +18,15 @@ from ..bridge.interface import Bridge
 from ..typing import Loss, UserClosure
 from .backward_calls import Backward, capturing, plain_backward
 from .captured_graphs import FixedGradients
-from .loss import SPENT, NoGraphError, foreign_graph, no_graph, read_loss, require_captured
+from .loss import (
+    SPENT,
+    NoGraphError,
+    foreign_graph,
+    no_graph,
+    read_loss,
+    require_captured,
+    spent_graph,
+)
 
 __all__ = ["ClosureRunner"]
 
@@ -150,17 +158,22 @@ class ClosureRunner:
         try:
             backward()
         except Exception as error:
-            if isinstance(error, RuntimeError) and SPENT in str(error):
-                return self._excused(value, no_graph(loss, had_grads=self._had_grads), error)
-            if isinstance(error, self.recover):
-                return self.recover_from(error)
-            raise
+            number = self.excused(value, error)
+            if number is None:
+                raise
+            return number
         if self.reaches:
             return value
         if self.bridge.has_grads():
             self._reach()
             return value
         return self._excused(value, foreign_graph())
+
+    def excused(self, value: Loss, error: Exception) -> float | None:
+        """The loss where its ``backward()`` raised ``error``; None where that is to be raised."""
+        if isinstance(error, RuntimeError) and SPENT in str(error):
+            return self._excused(value, spent_graph(had_grads=self._had_grads), error)
+        return self.recover_from(error) if isinstance(error, self.recover) else None
 
     def _excused(self, value: Loss, refused: NoGraphError, cause: Exception | None = None) -> float:
         """The loss if it is not finite: it needs no graph then."""

@@ -3,16 +3,61 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
+from ..closure.backward_calls import is_backward_watched
 from ..closure.runner import ClosureRunner
 from ..extension import native
+from ..typing import Array
+from .evaluation import Evaluation
 from .guard import Guard
 
-__all__ = ["ClosureCall", "make_closure_call"]
+if TYPE_CHECKING:
+    from .evaluator import Evaluator
 
-ClosureCall: TypeAlias = Callable[[], tuple[float, Any, bool, bool, float]]
-"""The fields of an :class:`~.evaluation.Evaluation` after the point, as far as ``largest``."""
+__all__ = ["ClosureCall", "UsualFunction", "make_closure_call", "make_usual_function"]
+
+ClosureCall: TypeAlias = Callable[[Any], Evaluation[Any]]
+"""The evaluation at a point, where the parameters are."""
+
+
+class UsualFunction(Protocol):
+    """The loss and the gradient, as scipy asks for them."""
+
+    def fun(self, x: Array) -> float: ...
+
+    def jac(self, x: Array) -> Array: ...
+
+    def forget(self) -> None:
+        """The run is over: hold nothing of it."""
+
+
+def make_usual_function(
+    evaluator: Evaluator[Array],
+    file: Callable[[Evaluation[Array]], object],
+    permit: Callable[[], None] | None,
+    value: Callable[[Array], float],
+    gradient: Callable[[Array], Array],
+) -> UsualFunction | None:
+    """Both in one call of the extension's each, which moves the parameters as well.
+
+    Args:
+        evaluator: of the run; does by itself what this does (Note [oracle]).
+        file: gets each evaluation.
+        permit: asked before each; may raise.
+        value, gradient: are asked for whatever is not usual: a point that is known, or a loss or
+            gradient that is not finite.
+
+    Returns:
+        None where the extension has none, or an evaluation is more than that.
+    """
+    call = evaluator.usual_call
+    if native is None or call is None:
+        return None
+    made: UsualFunction = native.UsualFunction(
+        evaluator.bridge, evaluator.guard, call, evaluator, file, permit, value, gradient
+    )
+    return made
 
 
 def make_closure_call(runner: ClosureRunner, bridge: object, guard: Guard) -> ClosureCall | None:
@@ -25,5 +70,8 @@ def make_closure_call(runner: ClosureRunner, bridge: object, guard: Guard) -> Cl
         return None
     if not (isinstance(bridge, native.ParameterBridge) and isinstance(guard, native.Guard)):
         return None
-    made: ClosureCall = native.ClosureCall(bridge, guard, runner)
+    # A loss that is only returned is differentiated without torch's many lines of Python, 20 us,
+    # unless somebody looks at them.
+    differentiates = not is_backward_watched()
+    made: ClosureCall = native.ClosureCall(bridge, guard, runner, Evaluation, differentiates)
     return made

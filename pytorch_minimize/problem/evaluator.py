@@ -75,7 +75,7 @@ class Evaluator(Generic[V]):
         self._is_shared = source is not None
         self.keeps_points = keeps_points
         self._listeners: list[Callable[[], None]] = []
-        self._same = space.same
+        self._same, self._check, self._load = space.same, guard.check, bridge.load_params
         self._call = self._closure_call()
         self.x = bridge.flatten_params()
         self.here: Evaluation[V] | None = None
@@ -114,7 +114,7 @@ class Evaluator(Generic[V]):
         is_here = self._same(x, self.x)
         if is_here and self.here is not None:
             return self.here
-        self.guard.check()
+        self._check()
         if permit is not None:
             permit()
         if not is_here:
@@ -122,7 +122,7 @@ class Evaluator(Generic[V]):
         self.evaluations += 1
         if self._call is not None and self.has_gradient:
             try:
-                self.here = found = Evaluation(self.x, *self._call())
+                self.here = found = self._call(self.x)
             except BaseException as error:
                 self.guard.remember(error)
                 raise
@@ -133,6 +133,12 @@ class Evaluator(Generic[V]):
         else:
             self.here = found = self._read(loss)
         return found
+
+    @property
+    def usual_call(self) -> ClosureCall | None:
+        """All of :meth:`evaluate` at a new point, save that the parameters move; None if not so."""
+        is_all = self.has_gradient and self.keeps_points and not self._listeners
+        return self._call if is_all else None
 
     def count_elsewhere(self, losses: int) -> None:
         """So many losses came about without a run of the closure."""
@@ -172,7 +178,7 @@ class Evaluator(Generic[V]):
             self._leave()
             self.bridge.load_params(x)
         sight = self._sight = self._sight or Sight(self.bridge, self.space)
-        values, known = sight.params(), self._own_gradient()
+        values, known = sight.params(x), self._own_gradient()
         grads = None if known is None else sight.grads(known)
         try:
             with self._showing_gradient() if self._is_shared else _NOTHING:
@@ -224,7 +230,7 @@ class Evaluator(Generic[V]):
             listener()
         self.here = None
         self.x = x
-        self.bridge.load_params(x)
+        self._load(x)
 
     def _leave(self) -> None:
         """The parameters are about to change: what hangs on their values ends here."""

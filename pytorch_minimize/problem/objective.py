@@ -80,7 +80,8 @@ class Objective(Generic[V]):
         self.evaluator = evaluator
         self.look_in(region)
         self._on_nonfinite = nonfinite
-        self._same = evaluator.space.same
+        space = evaluator.space
+        self._same, self._compare_and_measure = space.same, space.compare_and_measure
         self._filed: Evaluation[V] | None = None
         self._marks = (0, 0)  # nonfinite at the last two iterates
         self._iterate: tuple[V, float, None, bool] | None = None
@@ -132,14 +133,15 @@ class Objective(Generic[V]):
         self._filed = found
         if self._iterate is None:
             self._iterate = found.x, found.value, None, found.finite
+        value = found.value
         if found.finite:
             self.last_finite = found
-            self._raise_levels(value := found.value, abs(value))
+            self._raise_levels(value, abs(value))
         elif not self.evaluator.space.has_nan(found.x):  # which is no point, but a breakdown
-            is_value = math.isfinite(found.value)
-            what = "a gradient with NaN or inf" if is_value else f"a loss of {found.value}"
+            what = "a gradient with NaN or inf" if math.isfinite(value) else f"a loss of {value}"
             self.note_nonfinite(what, _LARGE, found.recovered)
-        self._consider(found)
+        if self._is_restricted or value < self.best_value:
+            self._consider(found)
         return found
 
     def observe_many(self: Objective[Array], points: Array, values: Array, recovered: int) -> None:
@@ -169,10 +171,8 @@ class Objective(Generic[V]):
             self._consider(self._filed)
 
     def _consider(self, here: Evaluation[V]) -> None:
-        if not math.isfinite(here.value):
-            return
         violation = self.region.violation() if self._is_restricted else 0.0
-        if violation is None:
+        if violation is None or not math.isfinite(here.value):
             return
         if (violation, here.value) < (self._best_violation, self.best_value):
             self.best_x, self.best_value = here.x, here.value
@@ -247,11 +247,11 @@ class Objective(Generic[V]):
         elif here is None:
             known, length = self.known(x), self.evaluator.space.distance(x, before)
         else:
-            is_here, length = self.evaluator.space.compare_and_measure(x, here.x, before)
+            is_here, length = self._compare_and_measure(x, here.x, before)
             known = here if is_here else self.known(x)
         if known is not None:
             self._iterate = x if stays else known.x, known.value, None, known.finite
-            if math.isfinite(known.value):
+            if known.finite or math.isfinite(known.value):
                 self.level = known.value
         self._marks = self._marks[1], self.nonfinite
         return known, length

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Generic, cast
 
+import torch
 from torch import Tensor
 
 from ..bridge.interface import Bridge, V
@@ -29,14 +30,18 @@ class Sight(Generic[V]):
         self._bridge: Any = bridge
         self._space: Space[Any] = space
         self._crosses = not space.waits and is_on_a_device(bridge.params)
+        # What was loaded into them is what they hold.
+        self._is_exact = not self._crosses and all(
+            param.dtype.to_real() == torch.float64 for param in bridge.params
+        )
         if self._crosses:
             # Of the host's space, which does wait for an answer.
             arrays = cast(Bridge[Array], bridge)
             self._bridge, self._space = tensor_bridge(arrays), TensorSpace()
 
-    def params(self) -> Any:
-        """The parameters as they are."""
-        return self._bridge.flatten_params()
+    def params(self, loaded: V) -> Any:
+        """The parameters as they are, into which this was loaded."""
+        return loaded if self._is_exact else self._bridge.flatten_params()
 
     def grads(self, known: V) -> Any:
         """The gradients as they are, which are known to be these."""
@@ -44,7 +49,7 @@ class Sight(Generic[V]):
 
     def same_params(self, seen: Any) -> bool:
         """Whether they are what they were."""
-        return self._space.same(seen, self.params())
+        return self._space.same(seen, self._bridge.flatten_params())
 
     def same_grads(self, seen: Any) -> bool:
         return self._space.same(seen, self._bridge.flatten_grads())

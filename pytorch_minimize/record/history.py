@@ -80,15 +80,14 @@ class History:
         seconds: float,
     ) -> None:
         """Add an iteration; ``evaluations`` and ``seconds`` are those of this step alone."""
-        self._rows.append(
-            (
-                loss,
-                grad_norm,
-                step_length,
-                self._evaluations + evaluations,
-                self._seconds + seconds,
-            )
-        )
+        self.add(loss, grad_norm, step_length, evaluations, seconds)
+
+    def add(
+        self, loss: float, grad_norm: float, step_length: float, evaluations: int, seconds: float
+    ) -> None:
+        """The same without names, which cost more than the row."""
+        spent = self._evaluations + evaluations, self._seconds + seconds
+        self._rows.append((loss, grad_norm, step_length, *spent))
 
     def segment(self) -> list[tuple[float, ...]]:
         """The rows of the current step."""
@@ -162,10 +161,11 @@ class History:
             step for step, begin in enumerate(begins[:-1]) for _ in range(begin, begins[step + 1])
         ]
 
-    def segment_losses(self, count: int) -> list[float]:
-        """The last ``count`` losses of the current step; fewer where it has fewer."""
-        start = max(self.segments[-1] if self.segments else 0, len(self._rows) - count)
-        return [row[0] for row in self._rows[start:]]
+    def recent_loss(self, back: int = 0) -> float | None:
+        """The current step's loss so many iterations ago; None where it has no such iteration."""
+        row = len(self._rows) - 1 - back
+        begin = self.segments[-1] if self.segments else 0
+        return self._rows[row][0] if row >= begin else None
 
     def state_dict(self, evaluations: int = 0, seconds: float = 0.0) -> dict[str, Any]:
         """Plain lists and numbers, for ``torch.save``.

@@ -13,7 +13,7 @@ from torch import Tensor
 
 __all__ = ["own_copy"]
 
-_PLAIN = (str, int, float, bool)
+_PLAIN = frozenset((str, int, float, bool))
 _STATED = (Bounds, LinearConstraint, NonlinearConstraint)
 
 
@@ -30,8 +30,13 @@ def own_copy(value: Any) -> Any:
         >>> copied["direc"] is direc, copied["args"][0] is told, copied["workers"] is map
         (False, True, True)
     """
-    if value is None or type(value) in _PLAIN:  # most of them
+    kind = type(value)
+    if value is None or kind in _PLAIN:  # most of them
         return value
+    if kind is dict:
+        return {name: v if name == "args" else own_copy(v) for name, v in value.items()}
+    if kind is list or kind is tuple:
+        return kind(own_copy(part) for part in value) if value else kind()
     if isinstance(value, np.ndarray) or scipy.sparse.issparse(value):
         return value.copy()
     if isinstance(value, Tensor):  # numpy sees its memory
@@ -45,8 +50,6 @@ def own_copy(value: Any) -> Any:
         return twin
     if isinstance(value, Mapping):
         return {name: v if name == "args" else own_copy(v) for name, v in value.items()}
-    if type(value) in (list, tuple):
-        return type(value)(own_copy(part) for part in value)
     if hasattr(value, "__array__") and not isinstance(value, np.generic):
         return copy.deepcopy(value)  # a table of another library, whose memory numpy may see
     return value

@@ -55,10 +55,10 @@ class Limits:
 
     @staticmethod
     def _has_stalled(x: V, objective: Objective[V], history: History, rtol: float) -> bool:
-        losses = history.segment_losses(_STALL_WINDOW + 1)
-        if len(losses) <= _STALL_WINDOW:
+        before, now = history.recent_loss(_STALL_WINDOW), history.recent_loss()
+        if before is None or now is None:
             return False
-        fallen = losses[0] - losses[-1]
+        fallen = before - now
         if objective.region.is_restricted:  # a loss that rises may be the way to a feasible point
             fallen = abs(fallen)
-        return fallen < rtol * abs(losses[0]) and objective.is_known_feasible(x)
+        return fallen < rtol * abs(before) and objective.is_known_feasible(x)

@@ -195,8 +195,8 @@ class FullBatchOptimizer(Together):
         self._check_written()
         self._groups_changed()
         plan = self._plan
-        self._require_gradients(plan)
         bridge = self._current_bridge()
+        self._require_gradients(plan, bridge)
         self._check_sizes(bridge.numel)
         runner = self._make_runner(closure, bridge)
         checkpoint = self._make_checkpoint() if leads else None
@@ -299,9 +299,9 @@ class FullBatchOptimizer(Together):
         path, seconds = self._settings.checkpoint
         return Checkpoint(path, seconds, self.state_dict)
 
-    def _require_gradients(self, plan: Plan) -> None:
+    def _require_gradients(self, plan: Plan, bridge: Bridge) -> None:
         """Refuse to run a method that needs a gradient where no parameter requires one."""
-        if plan.asks.gradient and not any(p.requires_grad for p in self._optimised()):
+        if plan.asks.gradient and not any(p.requires_grad for p in bridge.params):
             raise ValueError(
                 "no parameter requires grad: the method needs a gradient. Set "
                 "requires_grad=True on those to optimise, or choose a gradient-free method."

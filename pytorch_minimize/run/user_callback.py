@@ -39,13 +39,15 @@ def adapt_callback(
     told, true_ends = habits.told, habits.true_ends
 
     def ask(result: OptimizeResult) -> bool:
-        given = OptimizeResult({**result, "x": np.array(to_host(result["x"]))})
+        own = np.array(to_host(result["x"]))
+        given = OptimizeResult(result, x=own) if wants_result else None
+        parts = {"x": own, "state": result}
         profile.begin("closure")
         try:
             if wants_result:
                 returned = user(intermediate_result=given)
             else:
-                returned = user(*(result if name == "state" else given[name] for name in told))
+                returned = user(*[parts[n] if n in parts else result[n] for n in told])
         except StopIteration:
             return True
         finally:

@@ -78,12 +78,11 @@ class Watch(Generic[V]):
 
     def due(self) -> Ending | None:
         """Why the run must end, at its best point, instead of evaluating once more."""
-        objective = self._objective
-        if self._checkpoint is not None and math.isfinite(objective.best_value):
+        if self._checkpoint is not None and math.isfinite(self._objective.best_value):
             self._checkpoint.if_due()
         if self._bar is not None and self._bar.is_due(perf_counter() - self._start):
             self._show(self._bar)
-        return self._limits.due(objective.evaluations)
+        return self._limits.due(self._evaluator.evaluations)
 
     def iteration(
         self, x: V, result: OptimizeResult, lengths: tuple[float, float] | None = None
@@ -97,11 +96,12 @@ class Watch(Generic[V]):
         """
         before = self.iterate if lengths is None else None
         known, length = self._objective.next_iteration(x, before, stays=self._stays)
-        if known is not None:  # Note [true values]
-            result["fun"] = known.value
+        if known is None:
+            loss = float(result.setdefault("fun", math.nan))
+        else:  # Note [true values]
+            result["fun"] = loss = known.value
             if not known.finite and "grad" in result:
                 result["grad"] = known.gradient
-        result.setdefault("fun", math.nan)
         if self._habits.tells_state:
             self.state = result
         self.nit += 1
@@ -111,7 +111,7 @@ class Watch(Generic[V]):
             self.iterate = self._evaluator.space.copy(x) if known is None else known.x
         if lengths is None:
             lengths = length, self._grad_norm(known, moved=length > 0.0)
-        self._record(float(result["fun"]), lengths)
+        self._record(loss, lengths)
         if self._ask_user is not None and self._evaluator.lend(x, self._ask_user, result):
             return Ending.CALLBACK
         if self._limits.at_iterates:
@@ -139,18 +139,12 @@ class Watch(Generic[V]):
     def _record(self, loss: float, lengths: tuple[float, float]) -> None:
         """A row of the history; see :meth:`iteration`."""
         step_length, self._last_grad_norm = lengths
-        evaluations, seconds = self.spent()
-        self._history.append(
-            loss=loss,
-            grad_norm=self._last_grad_norm,
-            step_length=step_length,
-            evaluations=evaluations,
-            seconds=seconds,
-        )
+        self._history.add(loss, self._last_grad_norm, step_length, *self.spent())
 
     def _show(self, bar: ProgressBar) -> None:
-        losses = self._history.segment_losses(1) or [self._objective.best_value]
-        bar.show(self.nit, self._objective.evaluations, losses[0], self._last_grad_norm)
+        loss = self._history.recent_loss()
+        loss = self._objective.best_value if loss is None else loss
+        bar.show(self.nit, self._objective.evaluations, loss, self._last_grad_norm)
 
 
 def _make_bar(plan: Plan, settings: Settings) -> ProgressBar:

@@ -13,6 +13,7 @@ from scipy.optimize import OptimizeResult
 
 from ..bridge.vectors import as_vector
 from ..curvature.positive_definite import shift_to_positive_definite
+from ..problem.closure_call import UsualFunction, make_usual_function
 from ..problem.curved import Curved, CurvedEvaluator
 from ..problem.evaluation import Evaluation
 from ..problem.objective import Objective
@@ -90,6 +91,7 @@ class ScipyFunction:
         self._begin = objective.evaluator.profile.begin
         self._locks = objective.evaluator.keeps_points
         self._same = objective.evaluator.space.same
+        self._at = objective.evaluate
         self._permit = self.permit if watch.looks else None
         self._found: Evaluation[Array] | None = None
         self._told: tuple[Evaluation[Array], float, Array | None] | None = None
@@ -98,21 +100,40 @@ class ScipyFunction:
     def fun(self, x: Array, *args: Any) -> float:
         """The loss at x; ``args`` are scipy's, meant for the user's own callables."""
         self._begin("bridge", "fun")
-        found = self._evaluate(x)
-        value = found.value if found.finite else self._answer(found)[0]
+        value = self._value(x)
         self._begin("solver")
         return value
 
     def jac(self, x: Array, *args: Any) -> Array:
         """The gradient at x; a fresh array (Note [fresh gradients])."""
         self._begin("bridge", "jac")
+        gradient = self._gradient(x)
+        self._begin("solver")
+        return gradient
+
+    def usual(self) -> UsualFunction | None:
+        """:meth:`fun` and :meth:`jac` by the extension, which asks these for what is unusual.
+
+        None where there is more to an evaluation: bounds to keep, constraints or curvature at the
+        same point, or a run of many.
+        """
+        objective = self.objective
+        if type(objective) is not Objective or objective.region.keeps_bounds:
+            return None
+        asked = objective.observe, self._permit, self._value, self._gradient
+        return make_usual_function(self._evaluator, *asked)
+
+    def _value(self, x: Array) -> float:
+        found = self._evaluate(x)
+        return found.value if found.finite else self._answer(found)[0]
+
+    def _gradient(self, x: Array) -> Array:
         x, found = as_vector(x), self._found
         # Mostly it is there still, as the value was asked for just before.
-        if found is None or found is not self._evaluator.here or not self._same(x, found.x):
+        if found is not self._evaluator.here or found is None or not self._same(x, found.x):
             found = self._evaluate(x)
         gradient = found.gradient if found.finite else self._answer(found)[1]
         assert gradient is not None
-        self._begin("solver")
         return gradient
 
     def hessp(self, x: Array, v: Array, *args: Any) -> Array:
@@ -183,8 +204,8 @@ class ScipyFunction:
         if self._locks:  # scipy made a copy for this call, and will not write into it
             if x.base is not None:
                 x = x.copy()
-            x.flags.writeable = False  # a solver that breaks the promise hears of it
-        self._found = found = self.objective.evaluate(x, self._permit)
+            x.setflags(write=False)  # a solver that breaks the promise hears of it
+        self._found = found = self._at(x, self._permit)
         if not found.finite and np.isnan(found.x).any():
             # No answer brings a solver back whose own arithmetic gave NaN. trust-krylov does where
             # the gradient's norm is below 1.4e-8, and would go on to maxiter.

@@ -125,11 +125,18 @@ class MinimizeOptimizer(ArguedOptimizer, ScipyOptimizer):
 
         by_workers = callable(keywords.get("options", {}).get("workers"))
         fun = one_at_a_time(function.fun) if by_workers else function.fun
+        usual = None if by_workers or keywords.get("args") else function.usual()
+        if usual is not None:
+            fun, keywords["jac"] = usual.fun, usual.jac
 
         def minimize() -> OptimizeResult:
             if call.region.is_fixed and not habits.as_given:
                 return all_fixed(function, run.x0, habits.result)
-            return scipy.optimize.minimize(fun, start, **keywords)
+            try:
+                return scipy.optimize.minimize(fun, start, **keywords)
+            finally:
+                if usual is not None:
+                    usual.forget()
 
         return until_stopped(function, run.watch, habits.result, minimize)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import math
+import warnings
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -12,9 +13,12 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from pytorch_minimize.bridge.make import make_bridge
 from pytorch_minimize.bridge.space import ARRAYS
+from pytorch_minimize.closure.backward_calls import Backward, capturing, plain_backward
+from pytorch_minimize.closure.loss import NoGraphError
 from pytorch_minimize.closure.runner import ClosureRunner
 from pytorch_minimize.optim import MinimizeWrapper
 from pytorch_minimize.problem import evaluator as module
@@ -86,6 +90,20 @@ def _fails_backward(params: Params, call: int) -> Any:
     return loss
 
 
+def _spent_where_infinite(params: Params, call: int) -> Any:
+    loss = _loss(params) * (math.inf if call == 2 else 1.0)
+    if call == 2:
+        torch.autograd.grad(loss, params)
+    return loss
+
+
+def _flat_somewhere(params: Params, call: int) -> Any:
+    """A graph that reaches no parameter at one point."""
+    return (
+        torch.zeros(1, dtype=torch.float64, requires_grad=True) * 2 if call == 3 else _loss(params)
+    )
+
+
 def _forgets_graph(params: Params, call: int) -> Any:
     with torch.no_grad():
         return _loss(params) * math.inf if call == 1 else _enabled(params)
@@ -106,7 +124,7 @@ def _subclass(params: Params, call: int) -> Any:
 
 _FORMS = (
     *(_graph, _backward, _number, _kinds, _some_nan, _bare_nan, _some_inf_gradient, _half_fails),
-    *(_fails_backward, _forgets_graph, _subclass),
+    *(_fails_backward, _spent_where_infinite, _flat_somewhere, _forgets_graph, _subclass),
 )
 
 
@@ -145,6 +163,106 @@ def test_both_ways_give_the_same(form: Form, monkeypatch: pytest.MonkeyPatch) ->
     """Note [oracle]."""
     native = _evaluations(form, native=True, monkeypatch=monkeypatch)
     assert native == _evaluations(form, native=False, monkeypatch=monkeypatch)
+
+
+def _step(closure: Callable[[Tensor], Any] = lambda x: ((x - 3.0) ** 4).sum()) -> int:
+    """How often a closure ran that only returns its loss."""
+    x = torch.ones(2, dtype=torch.float64, requires_grad=True)
+    optimizer = MinimizeWrapper([x], {"method": "L-BFGS-B"})
+    optimizer.step(lambda: closure(x))
+    assert optimizer.res.nfev > 3
+    return int(optimizer.res.nfev)
+
+
+def test_who_stands_in_for_backward_sees_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, original = [], Tensor.backward
+
+    def backward(self: Tensor, *args: Any, **keywords: Any) -> None:
+        seen.append(self)
+        original(self, *args, **keywords)
+
+    monkeypatch.setattr(Tensor, "backward", backward)
+    assert len(seen) == 0
+    assert _step() == len(seen)
+
+
+def test_a_mode_sees_each_backward() -> None:
+    seen = []
+
+    class Mode(TorchFunctionMode):
+        def __torch_function__(
+            self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+        ) -> Any:
+            seen.append(func)
+            return func(*args, **(kwargs or {}))
+
+    with Mode():
+        assert _step() == seen.count(Tensor.backward)
+
+
+def test_who_captures_hears_each_backward() -> None:
+    heard: list[Backward] = []
+
+    def listener(call: Backward) -> None:
+        heard.append(call)
+        plain_backward(call)
+
+    with capturing(listener):
+        assert _step() == len(heard)
+
+
+def test_what_a_hook_raises_is_raised_as_it_is() -> None:
+    raised, calls = KeyError("mine"), 0
+
+    def hook(gradient: Tensor) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            raise raised
+
+    def closure(x: Tensor) -> Tensor:
+        loss = ((x - 3.0) ** 4).sum()
+        loss.register_hook(hook)
+        return loss
+
+    with pytest.raises(KeyError) as caught:
+        _step(closure)
+    assert caught.value is raised
+
+
+def test_a_finite_loss_whose_graph_is_gone_is_refused_later_too() -> None:
+    calls = 0
+
+    def closure(x: Tensor) -> Tensor:
+        nonlocal calls
+        calls += 1
+        loss = ((x - 3.0) ** 4).sum()
+        if calls == 3:
+            torch.autograd.grad(loss, x)
+        return loss
+
+    with pytest.raises(NoGraphError, match="gone through already"):
+        _step(closure)
+
+
+def test_warnings_of_backward_are_pythons() -> None:
+    def closure(x: Tensor) -> Tensor:
+        return _Warns.apply(((x - 3.0) ** 4).sum())  # type: ignore[no-any-return,no-untyped-call]
+
+    with pytest.warns(UserWarning, match="of backward") as caught:
+        nfev = _step(closure)
+    assert len(caught) == nfev
+
+
+class _Warns(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, loss: Tensor) -> Tensor:
+        return loss.clone()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+        warnings.warn("of backward", UserWarning, stacklevel=1)
+        return gradient
 
 
 def test_gradients_are_recorded_where_the_caller_forgot_them() -> None:

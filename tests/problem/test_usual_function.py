@@ -1,0 +1,195 @@
+"""What scipy asks for, in one call of the extension's, and the same in Python."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from pytorch_minimize.optim import BasinHoppingWrapper, MinimizeWrapper
+from pytorch_minimize.scipy_minimize import function
+
+METHODS = ("L-BFGS-B", "CG", "BFGS", "SLSQP", "TNC")
+Closure = Callable[[list[Tensor], int], Any]
+
+
+def _plain(params: list[Tensor], call: int) -> Any:
+    return sum((p - 0.3).square().mul(torch.arange(1.0, 1 + p.numel())).sum() for p in params)
+
+
+def _wall(params: list[Tensor], call: int) -> Any:
+    """Of NaN, where the first steps of some methods end."""
+    loss = _plain(params, call)
+    return loss * math.nan if params[0].detach().min() < -0.5 else loss
+
+
+def _sometimes_raises(params: list[Tensor], call: int) -> Any:
+    if call in (1, 4):
+        raise torch.linalg.LinAlgError("not positive definite")
+    return _plain(params, call)
+
+
+def _infinite_gradient(params: list[Tensor], call: int) -> Any:
+    loss = _plain(params, call)
+    loss.backward()
+    if call == 2:
+        params[0].grad.fill_(math.inf)  # type: ignore[union-attr]
+    return loss
+
+
+def _run(
+    closure: Closure,
+    method: str,
+    dtype: torch.dtype,
+    max_evaluations: int | None = None,
+    **keywords: Any,
+) -> list[Any]:
+    """All that a run leaves."""
+    params = [torch.full((k,), 2.0, dtype=dtype, requires_grad=True) for k in (2, 3)]
+    optimizer = MinimizeWrapper(
+        params,
+        {"method": method, **keywords},
+        recover=torch.linalg.LinAlgError,
+        max_evaluations=max_evaluations,
+    )
+    calls = -1
+
+    def counted() -> Any:
+        nonlocal calls
+        calls += 1
+        return closure(params, calls)
+
+    optimizer.step(counted)
+    res, history = optimizer.res, optimizer.history.to_dict()
+    del history["seconds"]
+    fields = ("fun", "nit", "nfev", "njev", "status", "message", "nonfinite", "recovered")
+    told = [res.x.tolist(), res.jac.tolist()]
+    told += [repr(res.get(name)) for name in fields]
+    grads = [None if p.grad is None else p.grad.tolist() for p in params]
+    return [*told, grads, repr(history), dict(optimizer.profile.counts), calls]
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Each that was asked for: the extension's, or None."""
+    seen, make = [], function.make_usual_function
+
+    def seeing(*given: Any) -> Any:
+        seen.append(make(*given))
+        return seen[-1]
+
+    monkeypatch.setattr(function, "make_usual_function", seeing)
+    return seen
+
+
+@pytest.mark.filterwarnings("ignore:the closure gave:RuntimeWarning")
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    "closure", [_plain, _wall, _sometimes_raises, _infinite_gradient], ids=lambda c: c.__name__
+)
+def test_both_ways_leave_the_same(
+    closure: Closure,
+    method: str,
+    dtype: torch.dtype,
+    made: list[Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Note [oracle]."""
+    options = {"options": {"maxiter": 15}}
+    usual = _run(closure, method, dtype, **options)
+    assert [type(each).__name__ for each in made] == ["UsualFunction"]
+    monkeypatch.setattr(function, "make_usual_function", lambda *given: None)
+    assert usual == _run(closure, method, dtype, **options)
+
+
+@pytest.mark.parametrize("most", [1, 2, 5])
+def test_limits_are_looked_at_before_each(
+    most: int, made: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = _run(_plain, "L-BFGS-B", torch.float64, max_evaluations=most)
+    assert [type(each).__name__ for each in made] == ["UsualFunction"]
+    assert usual[-2]["closure"] == usual[-1] + 1 == most
+    monkeypatch.setattr(function, "make_usual_function", lambda *given: None)
+    assert usual == _run(_plain, "L-BFGS-B", torch.float64, max_evaluations=most)
+
+
+@pytest.mark.parametrize(
+    ("method", "arguments"),
+    [
+        ("L-BFGS-B", {"bounds": [(0.0, 1.0)] * 2}),
+        ("SLSQP", {"constraints": {"type": "ineq", "fun": lambda x: 1.0 - x.sum()}}),
+        ("trust-ncg", {}),
+        ("L-BFGS-B", {"jac": "2-point"}),
+        ("Nelder-Mead", {}),
+    ],
+    ids=["bounds", "constraint", "curvature", "differences", "values"],
+)
+def test_not_where_an_evaluation_is_more(method: str, arguments: Any, made: list[Any]) -> None:
+    x = torch.full((2,), 0.5, dtype=torch.float64, requires_grad=True)
+    optimizer = MinimizeWrapper([x], {"method": method, **arguments})
+    optimizer.step(lambda: (x - 0.3).square().sum())
+    assert all(each is None for each in made)
+
+
+def test_not_in_a_search_that_has_others_in_it(made: list[Any]) -> None:
+    x = torch.full((2,), 0.5, dtype=torch.float64, requires_grad=True)
+    BasinHoppingWrapper([x], {}, {"niter": 2}).step(lambda: (x - 0.3).square().sum())
+    assert not made
+
+
+def test_what_the_closure_raises_is_raised_as_it_is() -> None:
+    x = torch.full((2,), 0.5, dtype=torch.float64, requires_grad=True)
+    optimizer = MinimizeWrapper([x], {"method": "L-BFGS-B"})
+    raised, points = KeyboardInterrupt(), []
+
+    def closure() -> Tensor:
+        points.append(x.detach().tolist())
+        if len(points) == 3:
+            raise raised
+        return ((x - 3.0) ** 4).sum()
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        optimizer.step(closure)
+    assert caught.value is raised
+    assert optimizer.res.nfev == len(points) == 3
+    assert x.tolist() in points[:2]
+    assert optimizer.step(closure) < 1e-3
+
+
+def test_a_gradient_that_does_not_fit_ends_the_run_at_the_best_point() -> None:
+    x = torch.full((2,), 0.5, dtype=torch.float64, requires_grad=True)
+    optimizer = MinimizeWrapper([x], {"method": "L-BFGS-B"})
+    calls = 0
+
+    def closure() -> Tensor:
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            x.data = torch.zeros(3, dtype=torch.float64)
+            x.grad = torch.zeros(3, dtype=torch.float64)
+            return torch.tensor(0.0, dtype=torch.float64)
+        return ((x - 3.0) ** 4).sum()
+
+    with pytest.raises(RuntimeError, match="shape"):
+        optimizer.step(closure)
+    assert optimizer.res.nfev == 3
+
+
+def test_a_solver_that_writes_into_its_copy_hears_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Note [points stay]."""
+
+    def minimize(fun: Any, x0: Any, **keywords: Any) -> None:
+        x = np.array([1.0, 2.0])
+        fun(x)
+        x[0] = 3.0
+
+    monkeypatch.setattr("scipy.optimize.minimize", minimize)
+    x = torch.full((2,), 0.5, dtype=torch.float64, requires_grad=True)
+    with pytest.raises(ValueError, match="read-only"):
+        MinimizeWrapper([x], {"method": "BFGS"}).step(lambda: (x - 3.0).square().sum())
