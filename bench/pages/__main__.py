@@ -62,7 +62,8 @@ def main() -> None:
     if APART.exists():
         apart = json.loads(APART.read_text(encoding="utf-8"))
         where = {"environment": apart["environment"]}
-        cases = {name: case | where for name, case in apart["cases"].items()}
+        # A case may say itself where it was measured, if not with the others.
+        cases = {name: where | case for name, case in apart["cases"].items()}
         report = {**report, "cases": cases | report["cases"]}
     for name in ALONE:
         path = RESULTS.with_name(f"{name}.json")

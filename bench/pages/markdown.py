@@ -9,7 +9,7 @@ from ..environment import headline
 from ..figure import Figure
 from ..rows import Row, from_json
 
-__all__ = ["Report", "markdown", "rows_of", "seconds", "shown", "source"]
+__all__ = ["Report", "markdown", "place", "rows_of", "seconds", "shown", "source"]
 
 Report = Mapping[str, Any]
 
@@ -38,10 +38,16 @@ def rows_of(report: Report, case: str) -> list[Row]:
     return from_json(report["cases"][case]["rows"])
 
 
+def place(report: Report, case: str | None) -> Report:
+    """What says where a case was measured: itself, where that was apart, or its report."""
+    found: Report = report["cases"].get(case, {})
+    return found if "environment" in found else report
+
+
 def source(report: Report, case: str | None = None) -> str:
     """Where a report was measured, or one case of it that was measured apart."""
-    found = report["cases"].get(case, {})
-    if "environment" in found:
+    found = place(report, case)
+    if found is not report:
         return f"{headline(found)}; one process."
     # Those that were measured: fewer than asked for, where the report was interrupted.
     processes = max(case.get("processes", 1) for case in report["cases"].values())

@@ -20,7 +20,7 @@ from ..rows import Row, from_json
 from . import residuals, solvers, together
 from .choices import CHOICES
 from .endings import ENDINGS
-from .markdown import Report, markdown, rows_of, seconds, shown, source
+from .markdown import Report, markdown, place, rows_of, seconds, shown, source
 
 
 def methods(report: Report) -> str:
@@ -83,7 +83,7 @@ def overhead(report: Report) -> str:
         + [shown(row[f"{name} us"], 1e-6) for name in (FLOOR, *SCIPY_PEERS)]
         for row in cases
     ]
-    return f"{markdown(columns, rows)}\n\n{source(report)}"
+    return f"{markdown(columns, rows)}\n\n{source(report, 'overhead-float64')}"
 
 
 def ratios(report: Report) -> str:
@@ -108,7 +108,7 @@ def ratios(report: Report) -> str:
     ]
     rows.append(["the least of all cases", "", *(cell(every, name) for name in others)])
     columns = ("overhead per evaluation", OURS, *(f"{name} / ours" for name in others))
-    return f"{markdown(columns, rows)}\n\n{source(report)}"
+    return f"{markdown(columns, rows)}\n\n{source(report, 'overhead-float64')}"
 
 
 def fits(report: Report) -> str:
@@ -216,12 +216,13 @@ def memory(report: Report) -> str:
         )
         for row in rows
     ]
-    return f"{markdown(columns, lines)}\n\n{headline(report)}; each in its own process."
+    where = headline(place(report, "memory"))
+    return f"{markdown(columns, lines)}\n\n{where}; each in its own process."
 
 
 def fixed(report: Report) -> str:
     rows = [[row["what"], shown(row["us"], 1e-6)] for row in rows_of(report, "fixed")]
-    return f"{markdown(('what', 'costs'), rows)}\n\n{source(report)}"
+    return f"{markdown(('what', 'costs'), rows)}\n\n{source(report, 'fixed')}"
 
 
 def parts(report: Report) -> str:
@@ -231,7 +232,7 @@ def parts(report: Report) -> str:
         + [shown(row[f"{part} ms"], 1e-3) for part in ("closure", "bridge", "solver")]
         for row in rows_of(report, "parts")
     ]
-    return f"{markdown(columns, rows)}\n\n{source(report)}"
+    return f"{markdown(columns, rows)}\n\n{source(report, 'parts')}"
 
 
 def contention(report: Report) -> str:
@@ -241,7 +242,7 @@ def contention(report: Report) -> str:
     ]
     threads = report["cases"]["contention"]["threads"]["torch"]
     columns = (f"200 iterations, {threads} torch threads", "seconds", "evaluations", "final loss")
-    return f"{markdown(columns, rows)}\n\n{source(report)}"
+    return f"{markdown(columns, rows)}\n\n{source(report, 'contention')}"
 
 
 def by_method(report: Report) -> str:
@@ -296,15 +297,14 @@ def dense(report: Report) -> str:
         for row in rows_of(report, "dense")
     ]
     columns = ("dense Hessian", "n", *ways, *(f"{way}, in gradients" for way in ways))
-    return f"{markdown(columns, rows)}\n\n{source(report)}"
+    return f"{markdown(columns, rows)}\n\n{source(report, 'dense')}"
 
 
 def microbatches(report: Report) -> str:
-    columns = ("gradient of one", "replay of one", "replay of 16", "graph of 16")
-    rows = [
-        [row["model"], *(f"{row[column].median:.3g}" for column in columns)]
-        for row in rows_of(report, "micro-batches")
-    ]
+    found = rows_of(report, "micro-batches")
+    known = ("gradient of one", "product of one", "replay of 16", "replay / product", "graph of 16")
+    columns = [column for column in known if column in found[0]]  # older reports have no products
+    rows = [[row["model"], *(f"{row[column].median:.3g}" for column in columns)] for row in found]
     return markdown(("peak MB of tensors, by micro-batches", *columns), rows)
 
 
@@ -325,7 +325,7 @@ def bookkeeping(report: Report) -> str:
         [row["method"], row["with"], shown(row["us"], 1e-6), f"{row['percent'].median:.2g}"]
         for row in rows_of(report, "bookkeeping")
     ]
-    return f"{markdown(columns, rows)}\n\n{source(report)}"
+    return f"{markdown(columns, rows)}\n\n{source(report, 'bookkeeping')}"
 
 
 _OVERHEAD = set(OVERHEAD)

@@ -1,5 +1,6 @@
 #include "flat/parameter_bridge.h"
 
+#include "flat/small_rows.h"
 #include "tensor/overlap.h"
 
 #include <ATen/core/grad_mode.h>
@@ -176,6 +177,15 @@ bool ParameterBridge::pack_rows(
     at::TensorList stacks, int64_t rows, double* out, Memory memory) const {
   check_one_each(stacks);
   bool finite = true;
+  if (memory == Memory::kHost && rows * numel_ < kSerialReals) {
+    const auto copy = [&](size_t i, const Columns& columns) {
+      return copy_stack_to(stacks[i], specs_[i], columns, out, finite);
+    };
+    if (for_each_columns(rows, copy)) {
+      return finite;
+    }
+    finite = true;
+  }
   const int64_t at_once = rows_at_once(memory);
   for (int64_t first = 0; first < rows; first += at_once) {
     const int64_t count = std::min(at_once, rows - first);
@@ -201,6 +211,14 @@ std::vector<at::Tensor> ParameterBridge::unpack_rows(
     sizes.insert(sizes.begin(), rows);
     stacks.push_back(at::empty(sizes, at::device(spec.device).dtype(spec.dtype)));
   }
+  if (memory == Memory::kHost && rows * numel_ < kSerialReals) {
+    const auto copy = [&](size_t i, const Columns& columns) {
+      return copy_stack_from(x, columns, specs_[i], stacks[i]);
+    };
+    if (for_each_columns(rows, copy)) {
+      return stacks;
+    }
+  }
   const int64_t at_once = rows_at_once(memory);
   for (int64_t first = 0; first < rows; first += at_once) {
     const int64_t count = std::min(at_once, rows - first);
@@ -216,6 +234,18 @@ std::vector<at::Tensor> ParameterBridge::unpack_rows(
     pass.scatter(x + first * numel_, memory);
   }
   return stacks;
+}
+
+/// Whether copy(i, columns) of each parameter is true; the others are not asked for then.
+template <class Copy>
+bool ParameterBridge::for_each_columns(int64_t rows, const Copy& copy) const {
+  int64_t begin = 0;
+  for (size_t i = 0; i < specs_.size(); begin += specs_[i++].reals) {
+    if (!copy(i, Columns{begin, numel_, rows})) {
+      return false;
+    }
+  }
+  return true;
 }
 
 /// As many as make a slab of memory that a device reads, and any number where vectors stay there,

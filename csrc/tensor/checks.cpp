@@ -75,6 +75,15 @@ bool Spec::is_met_by(const c10::TensorImpl& tensor) const {
          tensor.sizes() == c10::IntArrayRef(sizes) && has_memory(tensor);
 }
 
+bool Spec::is_met_by_rows(const c10::TensorImpl& stack, int64_t rows) const {
+  constexpr c10::DispatchKeySet seen_otherwise(
+      {c10::DispatchKey::Conjugate, c10::DispatchKey::Negative});
+  return device.is_cpu() && stack.device() == device && stack.dtype() == dtype && is_plain(stack) &&
+         !stack.key_set().has_any(seen_otherwise) && stack.is_contiguous() && stack.dim() > 0 &&
+         stack.sizes()[0] == rows && stack.sizes().slice(1) == c10::IntArrayRef(sizes) &&
+         has_memory(stack);
+}
+
 bool is_readable_scalar(const c10::TensorImpl& tensor) {
   const auto dtype = c10::typeMetaToScalarType(tensor.dtype());
   return is_plain(tensor) && tensor.numel() == 1 && is_supported(dtype) &&

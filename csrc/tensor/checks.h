@@ -15,6 +15,8 @@ struct Spec {
   /// Whether a tensor is of this shape, dtype and device, and its elements are where
   /// its data pointer and strides say: the quick check that nearly all tensors pass.
   bool is_met_by(const c10::TensorImpl& tensor) const;
+  /// Whether it is a stack of so many such tensors on the host, one after the other in memory.
+  bool is_met_by_rows(const c10::TensorImpl& stack, int64_t rows) const;
 
   c10::SmallVector<int64_t, 4> sizes;
   c10::Device device;

@@ -175,14 +175,7 @@ class Runs:
             self._history.begin_segment()
         self._taken += 1
         for row, (evaluations, seconds) in zip(history.segment(), spent, strict=False):
-            loss, grad_norm, step_length = row[:3]
-            self._history.append(
-                loss=loss,
-                grad_norm=grad_norm,
-                step_length=step_length,
-                evaluations=evaluations,
-                seconds=seconds,
-            )
+            self._history.add(*row[:3], evaluations, seconds)
         self._history.note_ending(history.endings[-1])
 
     def lend(self, x: Any, use: Callable[[], Any]) -> Any:

@@ -15,7 +15,7 @@ from ..bridge.interface import V
 from ..bridge.space import Space
 from ..run.protocol import Answer, Stage, Trial
 from .compact import compact_of
-from .line_search import Probe, Search, first_trial, more_thuente, send, step_back
+from .line_search import Probe, Search, first_trial, more_thuente, or_the_first, send, step_back
 from .ring import SCALARS, Change, Ring
 
 __all__ = ["LARGEST", "LimitedMemory", "LimitedRules", "Line", "Sums"]
@@ -174,7 +174,8 @@ class LimitedMemory(Generic[V]):
         line = self._line
         first = self._first_step() if line.first is None else line.first
         search = more_thuente(start, first, _C1, _C2, _XTOL, 0.0, line.reach, _NEVER)
-        return step_back(search, start, _C1)
+        search = step_back(search, start, _C1)
+        return or_the_first(search, start, first, _C1, _C2, 0.0, line.reach)
 
     def _at(self, step: float) -> V:
         """The point at a step of the line."""

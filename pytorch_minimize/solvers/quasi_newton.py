@@ -13,7 +13,7 @@ from ..run.protocol import Answer, Stage, Trial
 from .along import search_along
 from .hager_zhang import hager_zhang
 from .inverse import Inverse
-from .line_search import Probe, Search, first_trial, step_back
+from .line_search import Probe, Search, first_trial, or_the_first, step_back
 from .updates import UPDATES, RankTwo, rank_two
 from .zoom import wolfe
 
@@ -184,8 +184,9 @@ class QuasiNewton(Generic[V]):
             # Where the loss has stood still the guess is 0, at which scipy's BFGS ends.
             first = first or 1.0
         c1, c2 = self._rules.wolfe()
-        search = hager_zhang if self._rules.line_search == "hager-zhang" else wolfe
-        return step_back(search(start, first, c1, c2), start, c1)
+        if self._rules.line_search == "hager-zhang":
+            return step_back(hager_zhang(start, first, c1, c2), start, c1)
+        return or_the_first(step_back(wolfe(start, first, c1, c2), start, c1), start, first, c1, c2)
 
     def _advance(self) -> Generator[Trial[V], Answer[V], bool]:
         """One search, and the step that it finds; False if it finds none."""

@@ -11,7 +11,13 @@ from lines import Line, lines, searched
 from scipy.optimize import _linesearch as scipy_search
 from scipy.optimize._dcsrch import DCSRCH
 
-from pytorch_minimize.solvers.line_search import Probe, first_trial, more_thuente, step_back
+from pytorch_minimize.solvers.line_search import (
+    Probe,
+    first_trial,
+    more_thuente,
+    or_the_first,
+    step_back,
+)
 from pytorch_minimize.solvers.zoom import strong_wolfe, wolfe
 
 FIRSTS = (1.0, 1e-4, 37.0)
@@ -148,3 +154,32 @@ class TestStepBack:
             start = line.probe(0.0)
             plain = searched(wolfe(start, 1.0), line)
             assert searched(step_back(wolfe(start, 1.0), start, 1e-4), line) == plain
+
+
+class TestTheFirstStepAlone:
+    def test_it_changes_nothing(self) -> None:
+        accepted = 0
+        for line in lines(200):
+            start = line.probe(0.0)
+            for first in (1.0, 0.1, 0.0):
+                plain = searched(step_back(wolfe(start, first), start, 1e-4), line)
+                search = step_back(wolfe(start, first), start, 1e-4)
+                assert searched(or_the_first(search, start, first, 1e-4, 0.9), line) == plain
+                accepted += plain[1] and len(plain[0]) == 1
+        assert accepted > 20
+
+    @pytest.mark.parametrize("value", [math.nan, -math.inf, math.inf])
+    def test_what_is_not_finite_is_never_accepted(self, value: float) -> None:
+        start = Probe(0.0, 1.0, -1.0)
+        wall = Line(lambda t: value if t > 0.6 else -t, lambda t: -1.0 if t > 0.6 else 0.0)
+        search = step_back(wolfe(start, 1.0), start, 1e-4)
+        steps, found = searched(or_the_first(search, start, 1.0, 1e-4, 0.9), wall)
+        assert found
+        assert steps == [1.0, 0.5]
+
+    def test_a_rising_line_is_not_searched(self) -> None:
+        start = Probe(0.0, 1.0, 1.0)
+        search = wolfe(start, 1.0)
+        steps, found = searched(or_the_first(search, start, 1.0, 1e-4, 0.9), Line(abs, abs))
+        plain = searched(wolfe(start, 1.0), Line(abs, abs))
+        assert (steps, found) == plain
