@@ -24,7 +24,7 @@ from .tables import TABLES
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "bench" / "results" / "report.json"
-# Of one process on another machine: cases that the report lacks.
+# Of one process, with the machine that each was measured on: cases that the report lacks.
 APART = RESULTS.with_name("apart.json")
 # Measured by themselves.
 ALONE = ("pinn", "iterations", "limited", "fits", "together", "choices", "first", "residuals")
@@ -52,10 +52,8 @@ def rewritten(text: str, report: Report) -> str:
     return re.sub(r"<!-- (\w+) -->\n.*?<!-- /\1 -->", block, text, flags=re.DOTALL)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true")
-    check = parser.parse_args().check
+def measured() -> Report:
+    """The report, with the cases that were measured apart."""
     report: Report = {"cases": {}}
     if RESULTS.exists():
         report = json.loads(RESULTS.read_text(encoding="utf-8"))
@@ -65,6 +63,14 @@ def main() -> None:
         # A case may say itself where it was measured, if not with the others.
         cases = {name: where | case for name, case in apart["cases"].items()}
         report = {**report, "cases": cases | report["cases"]}
+    return report
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true")
+    check = parser.parse_args().check
+    report = measured()
     for name in ALONE:
         path = RESULTS.with_name(f"{name}.json")
         if path.exists():

@@ -175,7 +175,8 @@ class Runs:
             self._history.begin_segment()
         self._taken += 1
         for row, (evaluations, seconds) in zip(history.segment(), spent, strict=False):
-            self._history.add(*row[:3], evaluations, seconds)
+            loss, grad_norm, step_length, *_ = row
+            self._history.add(loss, grad_norm, step_length, evaluations, seconds)
         self._history.note_ending(history.endings[-1])
 
     def lend(self, x: Any, use: Callable[[], Any]) -> Any:

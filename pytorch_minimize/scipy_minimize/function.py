@@ -94,6 +94,7 @@ class ScipyFunction:
         self._at = objective.evaluate
         self._permit = self.permit if watch.looks else None
         self._found: Evaluation[Array] | None = None
+        self._keeps = True
         self._told: tuple[Evaluation[Array], float, Array | None] | None = None
         self.answers: set[float] = set()
 
@@ -121,7 +122,10 @@ class ScipyFunction:
         if type(objective) is not Objective or objective.region.keeps_bounds:
             return None
         asked = objective.observe, self._permit, self._value, self._gradient
-        return make_usual_function(self._evaluator, *asked)
+        made = make_usual_function(self._evaluator, *asked)
+        # What is asked here then is the start and little else, which would be kept to the end.
+        self._keeps = made is None
+        return made
 
     def _value(self, x: Array) -> float:
         found = self._evaluate(x)
@@ -205,7 +209,8 @@ class ScipyFunction:
             if x.base is not None:
                 x = x.copy()
             x.setflags(write=False)  # a solver that breaks the promise hears of it
-        self._found = found = self._at(x, self._permit)
+        found = self._at(x, self._permit)
+        self._found = found if self._keeps else None
         if not found.finite and np.isnan(found.x).any():
             # No answer brings a solver back whose own arithmetic gave NaN. trust-krylov does where
             # the gradient's norm is below 1.4e-8, and would go on to maxiter.

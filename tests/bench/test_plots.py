@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import pathlib
 from typing import Any
 
@@ -11,14 +10,13 @@ import pytest
 matplotlib = pytest.importorskip("matplotlib", reason="the extra 'report' is not installed")
 from matplotlib.figure import Figure  # noqa: E402
 
+from bench.pages.__main__ import RESULTS, measured  # noqa: E402
 from bench.plots import draw  # noqa: E402
-
-REPORT = pathlib.Path(__file__).parents[2] / "bench" / "results" / "report.json"
 
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    if not REPORT.exists():
+    if not RESULTS.exists():
         pytest.skip("bench/results is not beside these tests")
     drawn: dict[str, Any] = {}
 
@@ -28,7 +26,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Figure, "savefig", keep)
-        draw(json.loads(REPORT.read_text()), tmp_path_factory.mktemp("pictures"))
+        draw(measured(), tmp_path_factory.mktemp("pictures"))
     return drawn
 
 

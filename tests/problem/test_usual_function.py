@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from problems import rosenbrock
 from torch import Tensor
 
 from pytorch_minimize.optim import BasinHoppingWrapper, MinimizeWrapper
+from pytorch_minimize.problem.objective import Objective
 from pytorch_minimize.scipy_minimize import function
 
 METHODS = ("L-BFGS-B", "CG", "BFGS", "SLSQP", "TNC")
@@ -193,3 +196,28 @@ def test_a_solver_that_writes_into_its_copy_hears_of_it(monkeypatch: pytest.Monk
     x = torch.full((2,), 0.5, dtype=torch.float64, requires_grad=True)
     with pytest.raises(ValueError, match="read-only"):
         MinimizeWrapper([x], {"method": "BFGS"}).step(lambda: (x - 3.0).square().sum())
+
+
+@pytest.mark.parametrize("method", ["CG", "L-BFGS-B"])
+def test_the_gradient_at_the_start_is_not_kept(
+    method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[weakref.ref[np.ndarray]] = []
+    observe = Objective.observe
+
+    def observing(self: Any, found: Any) -> Any:
+        seen.append(weakref.ref(found.gradient))
+        return observe(self, found)
+
+    monkeypatch.setattr(Objective, "observe", observing)
+    instance, alive = rosenbrock(), []
+    closure = instance.closure(1)
+
+    def counted() -> Any:
+        alive.append(sum(gradient() is not None for gradient in seen))
+        return closure()
+
+    MinimizeWrapper(instance.params, {"method": method}).step(counted)
+    assert len(seen) > 10
+    assert max(alive[3:]) <= 2  # the last finite one, and that at the iterate, which scipy holds
+    assert seen[0]() is None
