@@ -93,7 +93,8 @@ PairWeights pair_weights(const PairProducts& known, const double* products, doub
     to[1] = of_y / o.lengths[i];
     finite = finite && std::isfinite(to[0]) && std::isfinite(to[1]);
   }
-  return {o.gamma, finite ? along : std::numeric_limits<double>::quiet_NaN()};
+  return {
+      o.gamma, finite && std::isfinite(along) ? along : std::numeric_limits<double>::quiet_NaN()};
 }
 
 }  // namespace minimize

@@ -116,7 +116,7 @@ double largest(py::handle v) {
 }
 
 py::array combined(
-    const std::vector<double>& coefficients, const std::vector<py::handle>& vectors) {
+    const std::vector<double>& coefficients, const std::vector<py::object>& vectors) {
   TORCH_CHECK_VALUE(
       !vectors.empty() && coefficients.size() == vectors.size(),
       "expected a coefficient for each of at least one vector, got ", coefficients.size(), " for ",
@@ -125,7 +125,7 @@ py::array combined(
   const auto size = py::reinterpret_borrow<py::array>(vectors[0]).size();
   std::vector<FlatInput> inputs;
   std::vector<const double*> data;
-  for (const py::handle vector : vectors) {
+  for (const py::object& vector : vectors) {
     data.push_back(inputs.emplace_back(vector, size).data());
   }
   py::array_t<double> out(size);

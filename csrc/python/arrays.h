@@ -77,7 +77,7 @@ double distance(py::handle a, py::handle b);
 std::pair<bool, double> compare_and_measure(py::handle x, py::handle known, py::handle before);
 double largest(py::handle v);
 
-py::array combined(const std::vector<double>& coefficients, const std::vector<py::handle>& vectors);
+py::array combined(const std::vector<double>& coefficients, const std::vector<py::object>& vectors);
 
 /// A symmetric matrix of shape (n, n), of which the part on and below the diagonal is used; must
 /// be float64, contiguous and writable, or TypeError or ValueError says what it is.

@@ -29,7 +29,8 @@ ClosureCall::ClosureCall(
       guard_(guard),
       runner_(std::move(runner)),
       made_(std::move(made)),
-      differentiates_(differentiates && !bridge.bridge->has_device()) {}
+      differentiates_(differentiates && !bridge.bridge->has_device()),
+      backward_(py::handle(THPVariableClass).attr("backward")) {}
 
 py::object ClosureCall::evaluate(const py::object& x) {
   auto [value, gradient, finite, largest] = read(guard_.run(part_, part_, [&] { return run(); }));
@@ -100,6 +101,11 @@ std::optional<double> ClosureCall::usual(const py::object& returned) {
   }
   // Code that looks at torch's functions, as that of a mode does, is to see the call.
   if (!differentiates_ || !loss.requires_grad() || at::impl::torch_function_mode_enabled()) {
+    return std::nullopt;
+  }
+  // As is whoever puts another in its place, on this loss or on all.
+  const py::object method = returned.attr("backward");
+  if (!PyMethod_Check(method.ptr()) || PyMethod_GET_FUNCTION(method.ptr()) != backward_.ptr()) {
     return std::nullopt;
   }
   return differentiated(loss, loss.item().toDouble());

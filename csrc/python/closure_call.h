@@ -50,6 +50,7 @@ class ClosureCall {
   py::object runner_;
   py::type made_;
   bool differentiates_;
+  const py::object backward_;  // of all tensors
   py::str part_ = interned("closure");
   /// The dtype of losses that the runner has looked at, and seen to depend on the parameters.
   std::optional<at::ScalarType> usual_;

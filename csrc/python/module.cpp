@@ -332,7 +332,7 @@ PYBIND11_MODULE(_C, m) {
       "max |v_i|; 0 if v is empty.");
   m.def(
       "combined",
-      py::overload_cast<const std::vector<double>&, const std::vector<py::handle>&>(combined),
+      py::overload_cast<const std::vector<double>&, const std::vector<py::object>&>(combined),
       py::arg("coefficients"), py::arg("vectors"), "The sum of c_i v_i as a new vector.");
   bind_inverse(m);
   bind_pairs(m);

@@ -187,7 +187,8 @@ class TensorSpace:
         self.waits = self.device.type != "cpu"
 
     def as_vector(self, x: Any) -> Tensor:
-        return torch.as_tensor(x, dtype=torch.float64, device=self.device).reshape(-1)
+        found = torch.as_tensor(x, dtype=torch.float64, device=self.device)
+        return found if found.ndim == 1 else found.reshape(-1)  # a view were another point
 
     def size(self, v: Tensor) -> int:
         return v.numel()

@@ -7,6 +7,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -46,16 +47,30 @@ class _Capture(threading.local):
 
 _capture = _Capture()
 _patch_lock = threading.Lock()
-_patch_users = 0
+_patch_users: set[object] = set()
 _original_backward = torch.autograd.backward
 _original_method = Tensor.backward
+
+
+def _is_of(module: ModuleType, function: Any) -> bool:
+    """Whether a module has it from its own file; others may have put theirs there before us."""
+    code = getattr(function, "__code__", None)
+    return code is not None and code.co_filename == module.__file__
+
+
+_is_torchs = _is_of(torch.autograd, _original_backward) and _is_of(torch._tensor, _original_method)
 _autograd_logger = logging.getLogger("torch.autograd.graph")
 
 
 def is_backward_watched() -> bool:
     """Whether this thread captures them, others stand in for them, or torch logs their nodes."""
     is_known = torch.autograd.backward in (_original_backward, _listening_backward)
-    is_plain = is_known and Tensor.backward is _original_method and _capture.listener is None
+    is_plain = (
+        _is_torchs
+        and is_known
+        and Tensor.backward is _original_method
+        and _capture.listener is None
+    )
     return not is_plain or _autograd_logger.isEnabledFor(logging.DEBUG)
 
 
@@ -106,18 +121,17 @@ def capturing(listener: Callable[[Backward], None]) -> Iterator[None]:
     ``TorchFunctionMode`` would need no replacement, but costs about 1.5 us per torch call of the
     closure and is a reason for ``torch.compile`` to compile the model anew.
     """
-    global _patch_users
-    before = _capture.listener
-    with _patch_lock:
-        _patch_users += 1
-        torch.autograd.backward = _listening_backward
-    _capture.listener = listener
-    try:
+    before, user = _capture.listener, object()
+    try:  # an interrupt may come at each of these
+        with _patch_lock:
+            _patch_users.add(user)
+            torch.autograd.backward = _listening_backward
+        _capture.listener = listener
         yield
     finally:
         _capture.listener = before
         with _patch_lock:
-            _patch_users -= 1
+            _patch_users.discard(user)
             if not _patch_users:
                 torch.autograd.backward = _original_backward
 

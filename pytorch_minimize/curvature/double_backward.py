@@ -92,14 +92,20 @@ class DoubleBackward(Generic[V]):
             finite = finite and block_is_finite
         return finite
 
-    def add_hessian(self: DoubleBackward[Array], operator: HessianOperator, out: Array) -> bool:
+    def add_hessian(
+        self: DoubleBackward[Array], operator: HessianOperator, out: Array, *, halves: bool = True
+    ) -> bool:
         """``out += M``, whose symmetric part is H; whether all of M is finite.
 
         Half of H is enough: see :class:`UpperRows`. Rows that memory allows only one at a time are
         whole products, and so have the bits of a product.
+
+        Args:
+            halves: H is symmetric. False where it has the rows of some parameters alone, those of
+                the others being another operator's, which may find that memory allows other rows.
         """
         step = self._rows_at_once(operator)
-        if step == 1:
+        if step == 1 or not halves:
             return self.add_products(operator, identity_rows(len(out)), out)
         finite = True
         for upper in UpperRows.blocks(self._bridge.params, step):

@@ -175,8 +175,9 @@ class ReplayCurvature(ClosureCurvature[V]):
     def product(self, v: V) -> tuple[V, bool]:
         total, finite = self._double_backward.zeros(), True
 
-        def take(operator: HessianOperator[V], last: bool) -> None:
+        def take(operator: HessianOperator[V], call: Backward) -> None:
             nonlocal total, finite
+            last = _is_last(call)
             part, part_is_finite = self._double_backward.product(operator, v, last=last)
             total += part  # in place
             finite = finite and part_is_finite
@@ -186,21 +187,21 @@ class ReplayCurvature(ClosureCurvature[V]):
     def products(self, rows: RowSource, count: int) -> tuple[Array, bool]:
         out = self._zeros(count)
         add = self._double_backward.add_products
-        return out, self._add_each(lambda operator: add(operator, rows, out))
+        return out, self._add_each(lambda operator, _: add(operator, rows, out))
 
     def hessian(self) -> tuple[Array, bool]:
         out = self._zeros(self._runner.bridge.numel)
         add = self._double_backward.add_hessian
-        return out, self._add_each(lambda operator: add(operator, out))
+        return out, self._add_each(lambda operator, whole: add(operator, out, halves=whole))
 
-    def _add_each(self, add: Callable[[HessianOperator[V]], bool]) -> bool:
+    def _add_each(self, add: Callable[[HessianOperator[V], bool], bool]) -> bool:
         """Add something of each ``backward()`` call; whether all of it is finite."""
         finite = True
 
-        def take(operator: HessianOperator[V], last: bool) -> None:
+        def take(operator: HessianOperator[V], call: Backward) -> None:
             nonlocal finite
-            finite = add(operator) and finite
-            if last:
+            finite = add(operator, call.inputs is None) and finite
+            if _is_last(call):
                 operator.free()
 
         return self._for_each_backward(take) and finite
@@ -208,11 +209,11 @@ class ReplayCurvature(ClosureCurvature[V]):
     def drop(self) -> None:
         self._has_gradient, self.value = False, None
 
-    def _for_each_backward(self, take: Callable[[HessianOperator[V], bool], None]) -> bool:
+    def _for_each_backward(self, take: Callable[[HessianOperator[V], Backward], None]) -> bool:
         """Run the closure; whether it came to its end, with a loss that has a gradient.
 
         Args:
-            take: called with each operator, and whether nobody needs its graph afterwards.
+            take: called with each operator, and the call that it is of.
         """
         bridge = self._runner.bridge
         verify = self._has_gradient and not self._is_verified
@@ -224,8 +225,7 @@ class ReplayCurvature(ClosureCurvature[V]):
             if verify:
                 captured.add(call)
             self._double_backward.add(operator, call, fill_grads=True)
-            # With inputs only a part was gone through; the rest may still be asked for.
-            take(operator, not call.retain_graph and call.inputs is None)
+            take(operator, call)
 
         if not self._has_gradient:
             self.value = self._replay(differentiate)
@@ -248,6 +248,11 @@ class ReplayCurvature(ClosureCurvature[V]):
             captured.require(evaluated)
             self._is_verified = True
         return True
+
+
+def _is_last(call: Backward) -> bool:
+    """Whether nobody needs its graph afterwards: with inputs only a part was gone through."""
+    return not call.retain_graph and call.inputs is None
 
 
 def _may_have_gradient(loss: Loss) -> bool:

@@ -168,7 +168,8 @@ class Share(Generic[V]):
 
     def _multiply(self, command: Command, vector: Any, out: Tensor, tail: Tensor) -> None:
         curvature = self._part.curvature
-        assert curvature is not None
+        if curvature is None:
+            raise ValueError("expected a method with products in every process")
         if command is Command.PRODUCT:
             product, finite = curvature.product(vector)
         else:
@@ -179,12 +180,12 @@ class Share(Generic[V]):
 
     def _place(self, out: Tensor, tail: Tensor) -> None:
         """The residuals here among zeros, where they are no others'."""
-        values, finite = self._own_rows().values, False
+        values = self._own_rows().values
+        finite = values is not None and bool(as_tensor(values).isfinite().all())
         out.zero_()
         if self.places is not None:
             own = out[self.places[self._group.rank]]
             put(own, values) if values is not None else own.fill_(math.nan)
-            finite = bool(own.isfinite().all())
         tail[Tail.RECOVERED] = float(self._runner.recovered)
         tail[Tail.NONFINITE] = float(not (finite or self._runner.recovered))
 

@@ -52,6 +52,7 @@ def agree(
     weight: float,
     reduction: str,
     start: str,
+    rule: object = None,
 ) -> tuple[T, Agreement]:
     """Prepare a run here, and find out whether all processes have, for the same run.
 
@@ -63,6 +64,7 @@ def agree(
         names: the number of a parameter -> what a message calls it.
         weight, reduction: this process's weight, and "mean" or "sum".
         start: "same" where parameters must be the same in all, or "leader".
+        rule: by which each makes its part, where it is not the leader's alone; has a plain repr.
 
     Raises:
         OtherProcessError: another process could not prepare its part.
@@ -81,7 +83,7 @@ def agree(
         whole = np.frombuffer(blake2b(sums.tobytes(), digest_size=8).digest(), np.uint32)
         layout = [(tuple(p.shape), str(p.dtype)) for p in over.params]
         row[1:] = torch.tensor(
-            [_VERSION, over.numel, _crc(layout), _crc((reduction, start)), weight, *whole],
+            [_VERSION, over.numel, _crc(layout), _crc((reduction, start, rule)), weight, *whole],
             dtype=torch.float64,
         )
     rows = [said.tolist() for said in group.gather(row.to(group.device))]
@@ -117,7 +119,7 @@ def _require_same_run(rows: Sequence[Sequence[float]]) -> None:
         (_OF_VERSION, "another version of pytorch_minimize"),
         (_NUMEL, "another number of variables"),
         (_LAYOUT, "parameters of other shapes or dtypes"),
-        (_HOW, "another reduction or distributed_start"),
+        (_HOW, "another reduction or distributed_start, or another method or loss,"),
     ):
         rank = _differ(rows, column)
         if rank is not None:

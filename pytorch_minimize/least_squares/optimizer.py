@@ -168,6 +168,13 @@ class LeastSquaresOptimizer(ArguedOptimizer):
         return self._maker.part(runner, bridge, device, shared=True)
 
     @property
+    def _rule_of_parts(self) -> object:
+        """Of products: the leader of other methods has all residuals, and weighs them itself."""
+        loss, row = self._arguments.loss, self._arguments.row
+        given = loss.given if isinstance(loss.given, str) else "a callable"
+        return (row.name, given, loss.f_scale) if row.curvature else None
+
+    @property
     def _maker(self) -> Maker:
         threads = self._settings.blas_threads
         return Maker(self._arguments, self._block_bytes, threads, self.profile)

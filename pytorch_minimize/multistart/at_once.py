@@ -115,6 +115,7 @@ class AllAtOnce:
         finally:
             for member in self._members:
                 member.close()
+            self._members.clear()  # they ask this object, and would hold it until it is collected
             whole.guard.release()
 
     def _walks(self) -> Iterator[RunWalk]:

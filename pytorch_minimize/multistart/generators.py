@@ -75,7 +75,8 @@ def walk_in_rounds(
         res: OptimizeResult = end.value
     finally:
         walked.close()
-    if run.objective.nonfinite and run.evaluator.known(res.x) is None:
+    has_gradient = res.get("jac") is not None  # not where a limit has ended it
+    if has_gradient and run.objective.nonfinite and run.evaluator.known(res.x) is None:
         # Where there was NaN the gradient at the end is looked at once more.
         yield from _evaluate(Trial(run.evaluator.space.copy(res.x)), run)
     return finished(res)

@@ -131,8 +131,10 @@ class ThreadedWalk(Generic[R]):
                 sleep(1e-3)
 
     def forget(self) -> None:
-        """Keep nothing alive of what was raised; it and its traceback would hold each other."""
+        """Keep nothing alive of what was raised; it and its traceback would hold each other. Nor of
+        the run, which holds this object."""
         self._error = None
+        self._run = _over
 
     def _switch(self, said: Any) -> Any:
         """Hand over to the thread, and wait until it hands back."""
@@ -180,6 +182,10 @@ class ThreadedWalk(Generic[R]):
         self._over = True
         if not self._abandoned:
             self._came.release()
+
+
+def _over(walk: ThreadedWalk[Any]) -> Any:
+    raise Abandoned
 
 
 # What catch_warnings keeps and puts back.

@@ -222,7 +222,10 @@ class MultiStartWrapper(MinimizeOptimizer):
     def _best_result(self, runs: Runs) -> OptimizeResult:
         whole, best = runs.whole, runs.results[0]
         space, objective = whole.evaluator.space, whole.objective
-        res = OptimizeResult(best, x=space.copy(space.as_vector(best.x)))
+        # The step's best by itself, where points are compared by who they are.
+        x, known = space.as_vector(best.x), objective.best_x
+        is_known = space.waits and np.array_equal(best.x, space.to_host(known))
+        res = OptimizeResult(best, x=known if is_known else space.copy(x))
         del res["history"]
         name = "grad" if "grad" in res else "jac"
         if isinstance(res.get(name), np.ndarray):

@@ -185,6 +185,8 @@ class Evaluator(Generic[V]):
                 return use(*given)
         finally:
             touched = not sight.same_params(values)
+            if touched:
+                sight.look()
             if touched and not moved:
                 self._leave()
             if touched or moved:

@@ -39,6 +39,10 @@ class Sight(Generic[V]):
             arrays = cast(Bridge[Array], bridge)
             self._bridge, self._space = tensor_bridge(arrays), TensorSpace()
 
+    def look(self) -> None:
+        """The closure may write into them, as one that projects does: look from now on."""
+        self._is_exact = False
+
     def params(self, loaded: V) -> Any:
         """The parameters as they are, into which this was loaded."""
         return loaded if self._is_exact else self._bridge.flatten_params()

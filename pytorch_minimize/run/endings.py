@@ -105,7 +105,8 @@ def ended(
         "constr_violation": violation,
     }
     res |= {name: known[name] for name in fields if known.get(name) is not None}
-    x = objective.evaluator.space.copy(x)
+    space = objective.evaluator.space
+    x = x if space.waits else space.copy(x)  # where points are compared by who they are
     res |= {"x": x, "fun": found.value, "nit": nit, "nfev": objective.evaluations}
     ending.mark(res)
     return res

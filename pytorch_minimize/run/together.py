@@ -83,6 +83,11 @@ class Together(Bridged):
         """Run the solver."""
 
     @property
+    def _rule_of_parts(self) -> object:
+        """What all processes must have in common, since each applies it to its part."""
+        return None
+
+    @property
     def _many(self) -> Many | None:
         """The losses of many points here, where there is a way."""
         return None
@@ -119,6 +124,7 @@ class Together(Bridged):
                 weight=float(settings.weight),
                 reduction=settings.reduction,
                 start=settings.distributed_start,
+                rule=self._rule_of_parts,
             )
             multiplies = bool(prepared.plan.asks.curvature) or self._takes_jacobians
             noticing.expect(agreement, curvature=multiplies)

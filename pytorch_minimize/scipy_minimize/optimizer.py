@@ -125,7 +125,10 @@ class MinimizeOptimizer(ArguedOptimizer, ScipyOptimizer):
 
         by_workers = callable(keywords.get("options", {}).get("workers"))
         fun = one_at_a_time(function.fun) if by_workers else function.fun
-        usual = None if by_workers or keywords.get("args") else function.usual()
+        # scipy hands on whatever is no tuple as the only argument, None and 0 too.
+        args = keywords.get("args", ())
+        alone = isinstance(args, tuple) and not args
+        usual = function.usual() if alone and not by_workers else None
         if usual is not None:
             fun, keywords["jac"] = usual.fun, usual.jac
 

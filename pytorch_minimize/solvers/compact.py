@@ -210,7 +210,7 @@ class NativeCompact(Compact):
         gamma, rows, along = self._weights(
             self._sy, self._yy, tau, self.order, self.gamma, products
         )
-        if math.isnan(along):
+        if not math.isfinite(along):
             raise ArithmeticError(_NOT_FINITE)
         return Weights(gamma, rows, along)
 

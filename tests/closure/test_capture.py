@@ -14,6 +14,8 @@ from torch import Tensor
 from torch.autograd import backward as imported_by_name
 from torch.utils.checkpoint import checkpoint
 
+from pytorch_minimize.closure import backward_calls
+from pytorch_minimize.closure.backward_calls import capturing
 from pytorch_minimize.optim import MinimizeWrapper
 
 STRATEGIES = ("graph", "replay")
@@ -216,3 +218,37 @@ def test_a_refused_step_leaves_no_trace_in_the_state() -> None:
     state = optimizer.state_dict()
     assert state["state"] == {}
     assert state["run"]["loss"] is None
+
+
+@pytest.mark.parametrize("where", ["lock", "listener"])
+def test_an_interrupt_on_the_way_in_leaves_torchs_backward(
+    where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = []
+
+    class Lock:
+        def __enter__(self) -> None:
+            pass
+
+        def __exit__(self, *_: object) -> None:
+            times.append(None)
+            if len(times) == 1:
+                raise KeyboardInterrupt
+
+    class Capture(backward_calls._Capture):
+        def __setattr__(self, name: str, value: Any) -> None:
+            super().__setattr__(name, value)
+            if value is not None and not times:
+                times.append(None)
+                raise KeyboardInterrupt
+
+    if where == "lock":
+        monkeypatch.setattr(backward_calls, "_patch_lock", Lock())
+    else:
+        monkeypatch.setattr(backward_calls, "_capture", Capture())
+    with pytest.raises(KeyboardInterrupt), capturing(lambda call: None):
+        pass
+    assert times
+    assert torch.autograd.backward is backward_calls._original_backward
+    assert backward_calls._capture.listener is None
+    assert not backward_calls._patch_users

@@ -327,3 +327,42 @@ def test_nothing_of_a_step_stays_alive(method: str, together: bool) -> None:
         assert alive() is None
     finally:
         gc.enable()
+
+
+@pytest.mark.filterwarnings("ignore:the closure gave:RuntimeWarning")
+@pytest.mark.parametrize("method", WAYS)
+def test_a_limit_is_exact_where_runs_met_nan(method: str) -> None:
+    def wall(x: Tensor) -> Tensor:
+        return ((x - 2.0).square() - 1e-3 * torch.log(0.9 - x)).sum(-1)
+
+    many = Many(wall)
+    starts = np.linspace(-8.0, 0.0, 64).reshape(16, 4)
+    optimizer = many.optimizer(method, starts=starts, max_evaluations=128)
+    optimizer.step(many.closure, vectorized=many.losses)
+    assert optimizer.res.nonfinite > 0
+    assert many.points == optimizer.res.evaluations == 128
+
+
+@pytest.mark.parametrize("method", WAYS)
+def test_a_step_that_is_over_is_let_go_of(method: str) -> None:
+    """Without the collector: what runs held lies on the model's device."""
+    many = Many()
+    optimizer = many.optimizer(method, starts=STARTS[:3])
+
+    class Data:
+        pass
+
+    data = Data()
+    alive = weakref.ref(data)
+
+    def losses(stacks: list[Tensor], data: Data = data) -> Tensor:
+        return many.losses(stacks)
+
+    gc.collect()
+    gc.disable()
+    try:
+        optimizer.step(many.closure, vectorized=losses)
+        del losses, data
+        assert alive() is None
+    finally:
+        gc.enable()

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from pytorch_minimize.bridge.make import make_bridge
@@ -325,3 +325,40 @@ def test_nothing_of_a_run_outlives_it() -> None:
         assert alive() is None
     finally:
         gc.enable()
+
+
+def test_a_backward_of_the_loss_itself_is_called() -> None:
+    x, called = nn.Parameter(torch.tensor([3.0, -1.0], dtype=torch.float64)), []
+
+    def closure() -> Tensor:
+        loss = x.square().sum()
+
+        def backward(*given: Any, **named: Any) -> None:
+            called.append(len(called))
+            Tensor.backward(loss, *given, **named)
+
+        loss.backward = backward  # type: ignore[method-assign]
+        return loss
+
+    optimizer = MinimizeWrapper([x], {"method": "BFGS"})
+    optimizer.step(closure)
+    assert len(called) == optimizer.res.nfev > 1
+
+
+def test_one_that_is_put_there_during_a_step_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, called = nn.Parameter(torch.tensor([3.0, -1.0], dtype=torch.float64)), []
+    own, calls = Tensor.backward, []
+
+    def backward(self: Tensor, *given: Any, **named: Any) -> None:
+        called.append(len(calls))
+        own(self, *given, **named)
+
+    def closure() -> Tensor:
+        calls.append(None)
+        if len(calls) == 4:
+            monkeypatch.setattr(Tensor, "backward", backward)
+        return (x.square().sum() - x[0]).exp()
+
+    optimizer = MinimizeWrapper([x], {"method": "BFGS"})
+    optimizer.step(closure)
+    assert called == list(range(4, len(calls) + 1))

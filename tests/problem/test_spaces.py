@@ -174,3 +174,8 @@ def test_the_passes_in_cpp_refuse_other_vectors() -> None:
             native.combined([1.0, 1.0], [x, other])
         with pytest.raises((TypeError, ValueError), match="float64 array of shape"):
             native.curvature(x, other, x, x)
+
+
+def test_a_sum_of_vectors_that_nobody_else_holds() -> None:
+    rows = np.arange(6.0).reshape(3, 2)
+    assert np.array_equal(ARRAYS.combined([1.0, 1.0, 1.0], rows), rows.sum(0))

@@ -10,10 +10,12 @@ import numpy as np
 import plain
 import pytest
 import scipy.optimize
+import torch
 from instance import Array
 from methods import CAPPED, GRADIENT_FREE, LOCAL, arguments
 from problems import himmelblau, rosenbrock
 from scipy.optimize import _cobyla_py, _cobyqa_py, _lbfgsb_py, _optimize, _slsqp_py, _tnc
+from torch import nn
 
 from pytorch_minimize.optim import MinimizeWrapper
 from pytorch_minimize.scipy_minimize.methods import METHODS, find_method
@@ -218,3 +220,24 @@ def test_a_callable_method() -> None:
     assert np.array_equal(instance.x, optimizer.res.x)
     assert optimizer.res.fun == scipys.fun < 1e-3
     assert "steepest_descent" in repr(optimizer)
+
+
+@pytest.mark.parametrize(
+    "args", [np.array([1.0, 2.0]), torch.ones(2), 0, None, [], False, "", (), 3]
+)
+def test_args_that_are_no_tuple_are_the_only_one(args: Any) -> None:
+    """As scipy takes them, whatever their truth value is."""
+    x, given = nn.Parameter(torch.tensor([3.0, -1.0], dtype=torch.float64)), []
+
+    def hessp(x: Any, v: Any, *more: Any) -> Any:
+        given.append(more)
+        return 2.0 * v
+
+    for method, keywords in (("BFGS", {}), ("trust-ncg", {"hessp": hessp})):
+        with torch.no_grad():
+            x.fill_(3.0)
+        optimizer = MinimizeWrapper([x], {"method": method, "args": args, **keywords})
+        optimizer.step(lambda: x.square().sum())
+        assert optimizer.res.success
+    assert all(len(more) == (0 if isinstance(args, tuple) else 1) for more in given)
+    assert all(more[0] is args for more in given if more)

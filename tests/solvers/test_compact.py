@@ -149,6 +149,8 @@ def test_what_is_not_finite_is_said(make: Callable[..., Compact]) -> None:
     plain.add([], [], 1.0, 1.0)
     with pytest.raises(ArithmeticError, match="not finite"):
         plain.weights([np.inf, 1.0])
+    with pytest.raises(ArithmeticError, match="not finite"):
+        plain.weights([1e200, 0.0])  # what they have along g is not
 
 
 @pytest.mark.skipif(native is None, reason="the Python bridge is chosen")
