@@ -251,6 +251,16 @@ def of_another_kind(rank: int, size: int) -> None:
     optimizer.step(lambda: rows.residuals().square().sum())
 
 
+def by_losses(rank: int, size: int, methods: Sequence[str], losses: Sequence[str]) -> float:
+    """Each rank with a method and a loss of its own."""
+    rows = Rows(rank, size)
+    kwargs = {"method": methods[rank], "loss": losses[rank], "f_scale": 0.3}
+    optimizer = LeastSquaresWrapper(
+        rows.model.parameters(), kwargs, distributed=True, max_evaluations=5
+    )
+    return optimizer.step(rows.residuals).item()
+
+
 class Fault(Exception):
     """What a rank raises."""
 

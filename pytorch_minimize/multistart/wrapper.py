@@ -140,7 +140,8 @@ class MultiStartWrapper(MinimizeOptimizer):
                 one tensor of shape ``(S, *p.shape)`` for each parameter p, in the optimizer's
                 order, and returns the losses, shape (S,), row i of which hangs on row i of the
                 tensors alone. For a module, :func:`vectorize` makes one. All runs then advance
-                together, and ``closure`` is called once, at the first start.
+                together, and ``closure`` is called at the first start, and at the best end where
+                its gradient is in doubt.
 
         Returns:
             The loss at the best end, a detached 0-dim tensor.

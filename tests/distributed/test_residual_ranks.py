@@ -183,6 +183,26 @@ def test_another_optimizer_in_one_process(two: Ranks) -> None:
     assert "expected a LeastSquaresWrapper in every process" in first.message
 
 
+@pytest.mark.parametrize(
+    ("methods", "losses"),
+    [((GAUSS_NEWTON,) * 2, ("huber", "linear")), ((GAUSS_NEWTON, "trf"), ("linear",) * 2)],
+)
+def test_another_loss_in_one_process(two: Ranks, methods: Any, losses: Any) -> None:
+    """What each computes of its part would be of no one function."""
+    for answer in two.run(cases.by_losses, 2, methods, losses, within=WITHIN):
+        assert answer.kind == "ValueError"
+        assert "another method or loss" in answer.message
+
+
+@pytest.mark.parametrize("method", ["trf", "torch-lm", GAUSS_NEWTON])
+def test_an_exception_that_may_be_at_the_first_evaluation(two: Ranks, method: str) -> None:
+    ranks = two.run(cases.stepping_back, 2, method, "raised", 1, within=WITHIN)
+    one, together = cases.stepping_back(0, 1, method, "raised", 1), require_same(ranks)
+    for name in ("nonfinite", "recovered", "status"):
+        assert together.res[name] == one.res[name], name
+    assert together.res.recovered == 1
+
+
 def require_all_left_alike(answers: list[Left]) -> None:
     """At the same evaluation, at the best point; and the next step gave the same."""
     first, *others = answered(answers)
