@@ -177,7 +177,7 @@ bool ParameterBridge::pack_rows(
     at::TensorList stacks, int64_t rows, double* out, Memory memory) const {
   check_one_each(stacks);
   bool finite = true;
-  if (memory == Memory::kHost && rows * numel_ < kSerialReals) {
+  if (takes_columns(rows, memory)) {
     const auto copy = [&](size_t i, const Columns& columns) {
       return copy_stack_to(stacks[i], specs_[i], columns, out, finite);
     };
@@ -211,7 +211,7 @@ std::vector<at::Tensor> ParameterBridge::unpack_rows(
     sizes.insert(sizes.begin(), rows);
     stacks.push_back(at::empty(sizes, at::device(spec.device).dtype(spec.dtype)));
   }
-  if (memory == Memory::kHost && rows * numel_ < kSerialReals) {
+  if (takes_columns(rows, memory)) {
     const auto copy = [&](size_t i, const Columns& columns) {
       return copy_stack_from(x, columns, specs_[i], stacks[i]);
     };
@@ -234,6 +234,11 @@ std::vector<at::Tensor> ParameterBridge::unpack_rows(
     pass.scatter(x + first * numel_, memory);
   }
   return stacks;
+}
+
+/// Whether rows are few and on the host, where nothing is to be sent in one go.
+bool ParameterBridge::takes_columns(int64_t rows, Memory memory) const {
+  return memory == Memory::kHost && !has_device() && rows * numel_ < kSerialReals;
 }
 
 /// Whether copy(i, columns) of each parameter is true; the others are not asked for then.

@@ -95,6 +95,7 @@ class ParameterBridge {
   DeviceLane& lane(const LaneKey& key);
   int64_t rows_at_once(Memory memory) const;
   void check_one_each(at::TensorList tensors) const;
+  bool takes_columns(int64_t rows, Memory memory) const;
   template <class Copy>
   bool for_each_columns(int64_t rows, const Copy& copy) const;
   void read_fitting(const char* what, size_t i, const at::Tensor& tensor, FlatPass& pass) const;

@@ -103,6 +103,8 @@ def test_an_interrupt_inside_the_users_code(method: str, together: bool) -> None
     assert len(optimizer.history) > 0
 
 
+# One that comes into a finalizer is all that it says there.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("method", ["BFGS", "torch-BFGS"])
 def test_interrupts_wherever_they_come(method: str) -> None:
     """In the round, in scipy's code, in a switch between threads."""
