@@ -57,7 +57,10 @@ IN_C := $(wildcard tests/*/test_bridge*.py) tests/bridge/test_tensor_bridge.py \
 	tests/bridge/test_device_crossing.py \
 	tests/problem/test_guard.py tests/problem/test_closure_call.py tests/record/test_profile.py \
 	tests/solvers/test_inverse.py tests/solvers/test_device_inverse.py \
-	tests/solvers/test_ring.py tests/solvers/test_gpu_ring.py
+	tests/solvers/test_ring.py tests/solvers/test_gpu_ring.py \
+	tests/solvers/test_compact.py tests/bridge/test_many_tensors.py \
+	tests/bridge/test_vector_ops.py tests/problem/test_usual_function.py \
+	tests/problem/test_spaces.py tests/curvature/test_last_product.py tests/curvature/test_dense.py
 
 sanitize: $(VENV)/built
 	SANITIZE=1 TESTING=1 $(BIN)/python setup.py -q build --build-temp $(SANITIZED)/temp --build-lib $(SANITIZED)/lib
