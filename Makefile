@@ -60,6 +60,7 @@ IN_C := $(wildcard tests/*/test_bridge*.py) tests/bridge/test_tensor_bridge.py \
 	tests/solvers/test_ring.py tests/solvers/test_gpu_ring.py \
 	tests/solvers/test_compact.py tests/bridge/test_many_tensors.py \
 	tests/bridge/test_vector_ops.py tests/problem/test_usual_function.py \
+	tests/run/test_usual_iteration.py \
 	tests/problem/test_spaces.py tests/curvature/test_last_product.py tests/curvature/test_dense.py
 
 sanitize: $(VENV)/built

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 from unittest import mock
 
 from torch import Tensor
@@ -44,10 +45,20 @@ class Stopwatch:
         """Inside the block what the watch does is timed; the stopwatch starts from 0."""
         self.seconds = 0.0
         with contextlib.ExitStack() as patches:
-            for owner, name in ((ScipyCallback, "__call__"), (Watch, "due"), (Watch, "close")):
-                timed = self._timed(getattr(owner, name))
-                patches.enter_context(mock.patch.object(owner, name, timed))
+            made = ScipyCallback.usual
+            usual = lambda callback: self._timed_callback(made(callback) or callback)  # noqa: E731
+            patches.enter_context(mock.patch.object(ScipyCallback, "usual", usual))
+            for name in ("due", "close"):
+                timed = self._timed(getattr(Watch, name))
+                patches.enter_context(mock.patch.object(Watch, name, timed))
             yield
+
+    def _timed_callback(self, callback: Callable[..., bool]) -> Callable[..., bool]:
+        """It, as scipy knows it; it is the run's, and keeps what it holds."""
+        timed: Any = self._timed(callback)
+        timed.__signature__ = inspect.signature(callback)
+        timed.forget = lambda: None
+        return cast("Callable[..., bool]", timed)
 
     def _timed(self, method: Callable[..., Any]) -> Callable[..., Any]:
         def timed(*args: Any, **keywords: Any) -> Any:

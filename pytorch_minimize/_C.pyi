@@ -71,6 +71,11 @@ class ThreadLimit:
     def hold(self, holder: int, number: int) -> None: ...
     def release(self, holder: int) -> None: ...
 
+class ThreadHold:
+    def __init__(self, limit: ThreadLimit, number: int) -> None: ...
+    def hold(self) -> None: ...
+    def release(self) -> None: ...
+
 class Clock:
     def __init__(
         self,
@@ -92,8 +97,7 @@ class Guard:
     def __init__(
         self,
         clock: Clock,
-        hold: Callable[[], None] | None,
-        release: Callable[[], None] | None,
+        threads: object | None,
     ) -> None: ...
     def run(self, part: str, what: str | None, code: Callable[[], Any]) -> Any: ...
     def hold(self) -> None: ...
@@ -122,13 +126,34 @@ class UsualFunction:
         guard: Guard,
         call: Any,
         evaluator: object,
-        file: Any,
+        objective: object,
         permit: Any,
         value: Any,
         gradient: Any,
     ) -> None: ...
     def fun(self, x: NDArray[np.float64]) -> float: ...
     def jac(self, x: NDArray[np.float64]) -> NDArray[np.float64]: ...
+    def forget(self) -> None: ...
+
+class UsualIteration:
+    def __init__(
+        self,
+        guard: Guard,
+        watch: object,
+        evaluator: object,
+        objective: object,
+        history: object,
+        rtol: float,
+        window: int,
+        maxiter: float,
+        stays: bool,
+        answers: set[float],
+        callback: Callable[..., bool],
+        signature: object,
+    ) -> None: ...
+    def __call__(self, *told: Any, intermediate_result: Any = None) -> bool: ...
+    @property
+    def __signature__(self) -> object: ...
     def forget(self) -> None: ...
 
 def are_plain(params: Iterable[Tensor]) -> bool: ...

@@ -32,10 +32,10 @@ ClosureCall::ClosureCall(
       differentiates_(differentiates && !bridge.bridge->has_device()),
       backward_(py::handle(THPVariableClass).attr("backward")) {}
 
-py::object ClosureCall::evaluate(const py::object& x) {
+py::object ClosureCall::evaluate(py::handle x) {
   auto [value, gradient, finite, largest] = read(guard_.run(part_, part_, [&] { return run(); }));
   const py::object fields[] = {
-      x,
+      py::reinterpret_borrow<py::object>(x),
       py::float_(value),
       std::move(gradient),
       py::bool_(finite && std::isfinite(value)),

@@ -23,7 +23,7 @@ class ClosureCall {
 
   /// An evaluation at x, where the parameters are: the loss, the gradient, whether both are finite,
   /// whether the loss stands for an exception, and max |g_i|, or NaN where nobody has looked.
-  py::object evaluate(const py::object& x);
+  py::object evaluate(py::handle x);
 
  private:
   /// A loss that was read, or one on a device, which comes with the gradient.

@@ -86,6 +86,28 @@ void Clock::show_part() {
   }
 }
 
+Guard::Guard(Clock& clock, py::object threads) : clock_(clock), threads_(std::move(threads)) {
+  if (py::isinstance<ThreadHold>(threads_)) {
+    thread_hold_ = threads_.cast<ThreadHold*>();
+  }
+}
+
+void Guard::hold() const {
+  if (thread_hold_ != nullptr) {
+    thread_hold_->hold();
+  } else if (!threads_.is_none()) {
+    threads_.attr("hold")();
+  }
+}
+
+void Guard::release() const {
+  if (thread_hold_ != nullptr) {
+    thread_hold_->release();
+  } else if (!threads_.is_none()) {
+    threads_.attr("release")();
+  }
+}
+
 py::object Guard::enter(py::handle part, py::handle what) const {
   py::object before = clock_.part();
   release();

@@ -1,5 +1,7 @@
 #pragma once
 
+#include "python/thread_limit.h"
+
 #include <torch/csrc/utils/pybind.h>
 
 #include <chrono>
@@ -60,9 +62,9 @@ class Clock {
 /// An interrupt cannot come between the steps of it, as it can between two lines of Python.
 class Guard {
  public:
-  /// hold() and release() set the solver's threads before and after the user's code; or None.
-  Guard(Clock& clock, py::object hold, py::object release)
-      : clock_(clock), hold_(std::move(hold)), release_(std::move(release)) {}
+  /// hold() and release() of `threads` set the solver's threads before and after the user's code;
+  /// None where it has none.
+  Guard(Clock& clock, py::object threads);
 
   /// What code() returns. Its time goes to `part`, and it is counted as `what` if that is not None.
   template <class Code>
@@ -83,12 +85,8 @@ class Guard {
     return *std::move(returned);
   }
 
-  void hold() const {
-    call(hold_);
-  }
-  void release() const {
-    call(release_);
-  }
+  void hold() const;
+  void release() const;
 
   void remember(py::object error) {
     error_ = std::move(error);
@@ -111,15 +109,9 @@ class Guard {
   py::object enter(py::handle part, py::handle what) const;
   void leave(const py::object& before) const;
 
-  static void call(const py::object& function) {
-    if (!function.is_none()) {
-      function();
-    }
-  }
-
   Clock& clock_;
-  py::object hold_;
-  py::object release_;
+  py::object threads_;
+  ThreadHold* thread_hold_ = nullptr;  // what they are, mostly
   py::object error_ = py::none();
 };
 

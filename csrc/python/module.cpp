@@ -1,10 +1,12 @@
 #include "python/arrays.h"
 #include "python/closure_call.h"
+#include "python/direct_call.h"
 #include "python/guard.h"
 #include "python/py_bridge.h"
 #include "python/tensors.h"
 #include "python/thread_limit.h"
 #include "python/usual_function.h"
+#include "python/usual_iteration.h"
 #include "tensor/checks.h"
 
 #include <c10/util/Exception.h>
@@ -235,6 +237,12 @@ void bind_threads(py::module_& m) {
       .def(
           "release", &ThreadLimit::release, py::arg("holder"),
           "The last holder gives back the user's number.");
+  py::class_<ThreadHold>(m, "ThreadHold", "One of those who hold libraries.")
+      .def(
+          py::init<ThreadLimit&, int>(), py::arg("limit"), py::arg("number"),
+          py::keep_alive<1, 2>())
+      .def("hold", &ThreadHold::hold, "Sets the number; see ThreadLimit.")
+      .def("release", &ThreadHold::release, "Gives back the user's, if nobody else holds them.");
 }
 
 void bind_closure_call(py::module_& m) {
@@ -250,11 +258,32 @@ void bind_closure_call(py::module_& m) {
               const ArrayBridge&, Guard&, py::object, py::object, py::object, py::object,
               py::object, py::object>(),
           py::arg("bridge"), py::arg("guard"), py::arg("call"), py::arg("evaluator"),
-          py::arg("file"), py::arg("permit"), py::arg("value"), py::arg("gradient"),
+          py::arg("objective"), py::arg("permit"), py::arg("value"), py::arg("gradient"),
           py::keep_alive<1, 3>())
-      .def("fun", &UsualFunction::fun, py::arg("x"), "The loss at x.")
-      .def("jac", &UsualFunction::jac, py::arg("x"), "The gradient at x.")
+      .def_property_readonly(
+          "fun", &direct_method<UsualFunction, &UsualFunction::fun>, "x -> the loss there.")
+      .def_property_readonly(
+          "jac", &direct_method<UsualFunction, &UsualFunction::jac>, "x -> the gradient there.")
       .def("forget", &UsualFunction::forget, "The run is over.");
+  py::class_<UsualIteration>(
+      m, "UsualIteration", "What scipy calls back, at points just found: whether it is to end.",
+      py::custom_type_setup(
+          [](PyHeapTypeObject* type) { type->ht_type.tp_call = &UsualIteration::call; }))
+      .def(
+          py::init([](Guard& guard, py::object watch, py::object evaluator, py::object objective,
+                      py::object history, double rtol, int64_t window, double maxiter, bool stays,
+                      py::set answers, py::object callback, py::object signature) {
+            return std::make_unique<UsualIteration>(
+                guard, std::move(watch), std::move(evaluator), std::move(objective),
+                std::move(history), UsualIteration::Limits{rtol, window, maxiter}, stays,
+                std::move(answers), std::move(callback), std::move(signature));
+          }),
+          py::arg("guard"), py::arg("watch"), py::arg("evaluator"), py::arg("objective"),
+          py::arg("history"), py::arg("rtol"), py::arg("window"), py::arg("maxiter"),
+          py::arg("stays"), py::arg("answers"), py::arg("callback"), py::arg("signature"),
+          py::keep_alive<1, 2>())
+      .def_property_readonly("__signature__", &UsualIteration::signature, "What it is told.")
+      .def("forget", &UsualIteration::forget, "The run is over.");
 }
 
 void bind_guard(py::module_& m) {
@@ -274,8 +303,8 @@ void bind_guard(py::module_& m) {
       .def_property_readonly("seconds", &Clock::seconds, "By part.");
   py::class_<Guard>(m, "Guard", "The one way into code of the user's.")
       .def(
-          py::init<Clock&, py::object, py::object>(), py::arg("clock"), py::arg("hold"),
-          py::arg("release"), py::keep_alive<1, 2>())
+          py::init<Clock&, py::object>(), py::arg("clock"), py::arg("threads"),
+          py::keep_alive<1, 2>())
       .def(
           "run",
           [](Guard& self, py::handle part, py::handle what, const py::object& code) {

@@ -59,4 +59,30 @@ class ThreadLimit {
   std::vector<uintptr_t> holders_;
 };
 
+/// One of those who hold libraries, to a number of its own.
+class ThreadHold {
+ public:
+  ThreadHold(ThreadLimit& limit, int number) : limit_(limit), number_(number) {}
+  ThreadHold(const ThreadHold&) = delete;
+  ThreadHold& operator=(const ThreadHold&) = delete;
+  ~ThreadHold() {
+    release();
+  }
+
+  void hold() {
+    limit_.hold(name(), number_);
+  }
+  void release() {
+    limit_.release(name());
+  }
+
+ private:
+  uintptr_t name() const {
+    return reinterpret_cast<uintptr_t>(this);
+  }
+
+  ThreadLimit& limit_;
+  int number_;
+};
+
 }  // namespace minimize

@@ -1,23 +1,13 @@
 #include "python/usual_function.h"
 
 #include "python/arrays.h"
+#include "python/evaluation.h"
 
-#include <cstdint>
+#include <algorithm>
 #include <utility>
 
 namespace minimize {
 namespace {
-
-/// Fields of an evaluation.
-enum Field : std::uint8_t { kX, kValue, kGradient, kFinite };
-
-py::handle field(const py::object& found, Field which) {
-  return PyTuple_GET_ITEM(found.ptr(), which);
-}
-
-bool is_finite(const py::object& found) {
-  return field(found, kFinite).ptr() == Py_True;
-}
 
 /// A float64 vector of memory of its own, as a copy is that was made for one call.
 bool is_own_vector(py::handle x) {
@@ -31,25 +21,26 @@ bool is_own_vector(py::handle x) {
 }  // namespace
 
 UsualFunction::UsualFunction(
-    const ArrayBridge& bridge, Guard& guard, py::object call, py::object evaluator, py::object file,
-    py::object permit, py::object value, py::object gradient)
+    const ArrayBridge& bridge, Guard& guard, py::object call, py::object evaluator,
+    py::object objective, py::object permit, py::object value, py::object gradient)
     : bridge_(bridge),
       guard_(guard),
       call_(std::move(call)),
+      closure_call_(call_.cast<ClosureCall&>()),
       evaluator_(std::move(evaluator)),
-      file_(std::move(file)),
+      ledger_(std::move(objective)),
       permit_(std::move(permit)),
       value_(std::move(value)),
       gradient_(std::move(gradient)) {}
 
-py::object UsualFunction::fun(const py::object& x) {
+py::object UsualFunction::fun(py::handle x) {
   auto& clock = guard_.clock();
   clock.begin(bridge_part_, fun_);
   py::object value;
   if (is_new(x)) {
     const auto found = found_at(x);
     if (is_finite(found)) {
-      value = py::reinterpret_borrow<py::object>(field(found, kValue));
+      value = py::reinterpret_borrow<py::object>(field(found, Field::kValue));
     }
   }
   if (!value) {
@@ -59,53 +50,63 @@ py::object UsualFunction::fun(const py::object& x) {
   return value;
 }
 
-py::object UsualFunction::jac(const py::object& x) {
+py::object UsualFunction::jac(py::handle x) {
   auto& clock = guard_.clock();
   clock.begin(bridge_part_, jac_);
   // Mostly it is there still, as the value was asked for just before.
-  const bool is_here = !found_.is_none() && of_evaluator(here_).is(found_) && is_finite(found_) &&
-                       is_vector(x) && same_values(x, field(found_, kX));
-  auto gradient = is_here ? py::reinterpret_borrow<py::object>(field(found_, kGradient))
+  const bool is_here = !found_.is_none() && here_.of(evaluator_).is(found_) && is_finite(found_) &&
+                       is_vector(x) && same_values(x, field(found_, Field::kX));
+  auto gradient = is_here ? py::reinterpret_borrow<py::object>(field(found_, Field::kGradient))
                           : py::object(gradient_(x));
   clock.begin(solver_part_, py::none());
   return gradient;
 }
 
 void UsualFunction::forget() {
-  for (auto* held : {&call_, &evaluator_, &file_, &permit_, &value_, &gradient_, &found_}) {
+  ledger_.forget();
+  for (auto* held : {&call_, &evaluator_, &permit_, &value_, &gradient_, &found_}) {
     *held = py::none();
   }
 }
 
 bool UsualFunction::is_new(py::handle x) const {
-  return is_own_vector(x) && guard_.error().is_none() && !same_values(x, of_evaluator(x_));
+  return is_own_vector(x) && guard_.error().is_none() && !same_values(x, x_.of(evaluator_));
 }
 
-py::object UsualFunction::found_at(const py::object& x) {
-  if (!permit_.is_none()) {
-    permit_();
+void UsualFunction::ask_for_permit(double evaluations) {
+  using Clock = std::chrono::steady_clock;
+  if (permit_.is_none()) {
+    return;
   }
+  if (evaluations < permitted_evaluations_ && Clock::now() < permitted_until_) {
+    return;
+  }
+  constexpr double a_day = 86400.0;  // infinity is no number of ticks
+  const auto [seconds, most] = permit_().cast<std::pair<double, double>>();
+  const std::chrono::duration<double> rest(std::min(seconds, a_day));
+  permitted_until_ = Clock::now() + std::chrono::duration_cast<Clock::duration>(rest);
+  permitted_evaluations_ = most;
+}
+
+py::object UsualFunction::found_at(py::handle x) {
+  const auto evaluations = evaluations_.count_of(evaluator_);
+  ask_for_permit(static_cast<double>(evaluations));
   // A solver that writes into its copy after all hears of it.
   py::detail::array_proxy(x.ptr())->flags &= ~py::detail::npy_api::NPY_ARRAY_WRITEABLE_;
   found_ = py::none();
-  py::setattr(evaluator_, here_, found_);
-  py::setattr(evaluator_, x_, x);
+  here_.set(evaluator_, found_);
+  x_.set(evaluator_, x);
   bridge_.load_params(x);
-  const auto before = of_evaluator(evaluations_).cast<int64_t>();
-  py::setattr(evaluator_, evaluations_, py::int_(before + 1));
+  evaluations_.set(evaluator_, py::int_(evaluations + 1));
   try {
-    found_ = call_(x);
+    found_ = closure_call_.evaluate(x);
   } catch (py::error_already_set& error) {
     guard_.remember(error.value());
     throw;
   }
-  py::setattr(evaluator_, here_, found_);
-  file_(found_);
+  here_.set(evaluator_, found_);
+  ledger_.file(found_);
   return found_;
-}
-
-py::object UsualFunction::of_evaluator(const py::str& name) const {
-  return py::getattr(evaluator_, name);
 }
 
 }  // namespace minimize

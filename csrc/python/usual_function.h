@@ -1,9 +1,12 @@
 #pragma once
 
-#include "python/guard.h"
-#include "python/py_bridge.h"
+#include "python/attribute.h"
+#include "python/closure_call.h"
+#include "python/ledger.h"
 
 #include <torch/csrc/utils/pybind.h>
+
+#include <chrono>
 
 namespace minimize {
 
@@ -14,37 +17,42 @@ namespace minimize {
 /// point that is known, values that are not finite, arrays that are not scipy's own copies.
 class UsualFunction {
  public:
-  /// `call` evaluates where the parameters of the bridge are, which `evaluator` is told; `file`
-  /// gets what came of it. `permit`, if it is not None, is called before the parameters are moved.
-  /// `value` and `gradient` are asked for anything else.
+  /// `call`, a ClosureCall, evaluates where the parameters of the bridge are, which `evaluator` is
+  /// told, and `objective` what came of it. `permit`, if it is not None, is called before the
+  /// parameters are moved; it returns for how many seconds, and until how many evaluations, that is
+  /// enough. `value` and `gradient` are asked for anything else.
   UsualFunction(
       const ArrayBridge& bridge, Guard& guard, py::object call, py::object evaluator,
-      py::object file, py::object permit, py::object value, py::object gradient);
+      py::object objective, py::object permit, py::object value, py::object gradient);
 
-  py::object fun(const py::object& x);
-  py::object jac(const py::object& x);
+  py::object fun(py::handle x);
+  py::object jac(py::handle x);
   /// The run is over: Python's collector does not see what this holds, nor that it may be a ring
   /// of closure, error and traceback.
   void forget();
 
  private:
   bool is_new(py::handle x) const;
+  /// Calls permit where its word does not hold any more.
+  void ask_for_permit(double evaluations);
   /// An evaluation at x.
-  py::object found_at(const py::object& x);
-  py::object of_evaluator(const py::str& name) const;
+  py::object found_at(py::handle x);
 
   const ArrayBridge bridge_;
   Guard& guard_;
   py::object call_;
+  ClosureCall& closure_call_;
   py::object evaluator_;
-  py::object file_;
+  Ledger ledger_;
   py::object permit_;
   py::object value_;
   py::object gradient_;
   py::object found_ = py::none();  // of the last usual question
+  std::chrono::steady_clock::time_point permitted_until_;
+  double permitted_evaluations_ = 0.0;
   py::str bridge_part_ = interned("bridge"), solver_part_ = interned("solver");
   py::str fun_ = interned("fun"), jac_ = interned("jac");
-  py::str here_ = interned("here"), x_ = interned("x"), evaluations_ = interned("evaluations");
+  Attribute here_{"here"}, x_{"x"}, evaluations_{"evaluations"};
 };
 
 }  // namespace minimize

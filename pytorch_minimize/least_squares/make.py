@@ -19,7 +19,7 @@ from ..problem.evaluator import Evaluator
 from ..problem.guard import make_guard
 from ..record.profile import Profile
 from ..row import Row
-from ..scipy_minimize.blas_threads import BlasThreads
+from ..scipy_minimize.blas_threads import blas_threads
 from .arguments import LeastSquaresArguments
 from .evaluator import ResidualEvaluator
 from .gauss_newton import GaussNewton, GaussNewtonEvaluator
@@ -58,7 +58,7 @@ class Maker:
         device = vectors_of(row, runner.bridge)
         bridge: Any = runner.bridge if device is None else tensor_bridge(runner.bridge)
         space: Any = ARRAYS if device is None else TensorSpace(device)
-        threads = BlasThreads(self.blas_threads) if row.native is None else None
+        threads = blas_threads(self.blas_threads) if row.native is None else None
         of_run = runner, bridge, space, make_guard(self.profile, threads), self.profile
         part = self.part(runner, bridge, device, shared=leader is not None)
         more: dict[str, Any] = {

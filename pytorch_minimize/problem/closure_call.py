@@ -14,6 +14,7 @@ from .guard import Guard
 
 if TYPE_CHECKING:
     from .evaluator import Evaluator
+    from .objective import Objective
 
 __all__ = ["ClosureCall", "UsualFunction", "make_closure_call", "make_usual_function"]
 
@@ -34,8 +35,8 @@ class UsualFunction(Protocol):
 
 def make_usual_function(
     evaluator: Evaluator[Array],
-    file: Callable[[Evaluation[Array]], object],
-    permit: Callable[[], None] | None,
+    objective: Objective[Array],
+    permit: Callable[[], tuple[float, float]] | None,
     value: Callable[[Array], float],
     gradient: Callable[[Array], Array],
 ) -> UsualFunction | None:
@@ -43,8 +44,9 @@ def make_usual_function(
 
     Args:
         evaluator: of the run; does by itself what this does (Note [oracle]).
-        file: gets each evaluation.
-        permit: asked before each; may raise.
+        objective: files each evaluation.
+        permit: asked before an evaluation; may raise. Returns for how many seconds, and until how
+            many evaluations, it need not be asked again.
         value, gradient: are asked for whatever is not usual: a point that is known, or a loss or
             gradient that is not finite.
 
@@ -55,7 +57,7 @@ def make_usual_function(
     if native is None or call is None:
         return None
     made: UsualFunction = native.UsualFunction(
-        evaluator.bridge, evaluator.guard, call, evaluator, file, permit, value, gradient
+        evaluator.bridge, evaluator.guard, call, evaluator, objective, permit, value, gradient
     )
     return made
 

@@ -17,12 +17,10 @@ T = TypeVar("T")
 class SolverThreads(Protocol):
     """The threads of the solver's own BLAS, held while it runs."""
 
-    @property
-    def hold(self) -> Callable[[], None] | None:
-        """Called before the solver goes on; None where there is nothing to hold."""
+    def hold(self) -> None:
+        """Called before the solver goes on."""
 
-    @property
-    def release(self) -> Callable[[], None] | None:
+    def release(self) -> None:
         """Called before code of the user's runs."""
 
 
@@ -60,14 +58,8 @@ class Guard(Protocol):
 class PythonGuard:
     """:class:`Guard` in Python. Note [oracle]: it does what the extension's does, in that order."""
 
-    def __init__(
-        self,
-        profile: Profile,
-        hold: Callable[[], None] | None,
-        release: Callable[[], None] | None,
-    ) -> None:
-        self._clock = profile.clock
-        self._hold, self._release = hold, release
+    def __init__(self, profile: Profile, threads: SolverThreads | None) -> None:
+        self._clock, self._threads = profile.clock, threads
         self.error: BaseException | None = None
 
     def run(self, part: str, what: str | None, code: Callable[[], T]) -> T:
@@ -84,12 +76,12 @@ class PythonGuard:
             self.hold()
 
     def hold(self) -> None:
-        if self._hold is not None:
-            self._hold()
+        if self._threads is not None:
+            self._threads.hold()
 
     def release(self) -> None:
-        if self._release is not None:
-            self._release()
+        if self._threads is not None:
+            self._threads.release()
 
     def remember(self, error: BaseException) -> None:
         self.error = error
@@ -104,8 +96,7 @@ class PythonGuard:
 
 def make_guard(profile: Profile, threads: SolverThreads | None = None) -> Guard:
     """A guard of one run; ``threads`` are the solver's, None where it has none."""
-    hold, release = (None, None) if threads is None else (threads.hold, threads.release)
     if native is None or not isinstance(profile.clock, native.Clock):
-        return PythonGuard(profile, hold, release)
-    made: Guard = native.Guard(profile.clock, hold, release)
+        return PythonGuard(profile, threads)
+    made: Guard = native.Guard(profile.clock, threads)
     return made

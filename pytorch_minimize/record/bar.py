@@ -8,6 +8,9 @@ from tqdm.auto import tqdm
 
 __all__ = ["ProgressBar"]
 
+# Seconds between two shows. One takes 0.25 ms where a closure has run since the last.
+_INTERVAL = 0.25
+
 
 class ProgressBar:
     """Where a step is: iterations, or evaluations where the solver has none.
@@ -21,7 +24,9 @@ class ProgressBar:
     def __init__(self, solver: str, total: int | None, *, counts_iterations: bool) -> None:
         self._counts_iterations = counts_iterations
         unit = "it" if counts_iterations else " evaluations"
-        self._bar = tqdm(desc=solver, total=total, unit=unit, dynamic_ncols=True)
+        self._bar = tqdm(
+            desc=solver, total=total, unit=unit, dynamic_ncols=True, mininterval=_INTERVAL
+        )
         self._due_at = 0.0
         self._shown = ""
 
@@ -31,6 +36,10 @@ class ProgressBar:
             return False
         self._due_at = seconds + self._bar.mininterval
         return True
+
+    def rest(self, seconds: float) -> float:
+        """For how many seconds from then on it :meth:`is_due` not again."""
+        return self._due_at - seconds
 
     def show(self, nit: int, evaluations: int, loss: float, grad_norm: float = math.nan) -> None:
         """Iterations and evaluations so far; loss and max |g| at the last iterate, if known."""

@@ -78,6 +78,10 @@ class Checkpoint:
         self._beside.touch()
         self._beside.unlink()
 
+    def rest(self) -> float:
+        """For how many seconds no write is due."""
+        return self._due - perf_counter()
+
     def if_due(self) -> None:
         """Write if ``seconds`` have passed since the last write."""
         if perf_counter() >= self._due:

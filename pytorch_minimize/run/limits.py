@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from time import perf_counter
 
 from ..bridge.interface import V
@@ -10,9 +11,9 @@ from ..record.history import History
 from ..settings import Settings
 from .endings import Ending
 
-__all__ = ["Limits"]
+__all__ = ["STALL_WINDOW", "Limits"]
 
-_STALL_WINDOW = 10  # iterations over which ``rtol`` is judged
+STALL_WINDOW = 10  # iterations over which ``rtol`` is judged
 
 
 class Limits:
@@ -25,11 +26,11 @@ class Limits:
 
     def __init__(self, settings: Settings, maxiter: int | None = None) -> None:
         self._timeout, self._max_evaluations = settings.timeout, settings.max_evaluations
-        self._rtol, self._maxiter = settings.rtol, maxiter
+        self.rtol, self.maxiter = settings.rtol, maxiter
         self._start = perf_counter()
         self.before_evaluations = not (self._timeout is None and self._max_evaluations is None)
         """Whether :meth:`due` may ever say so."""
-        self.at_iterates = not (self._rtol is None and self._maxiter is None)
+        self.at_iterates = not (self.rtol is None and self.maxiter is None)
         """Whether :meth:`due_at` may ever say so."""
 
     def due(self, evaluations: int) -> Ending | None:
@@ -45,17 +46,23 @@ class Limits:
             return Ending.EVALUATIONS
         return None
 
+    def rest(self) -> tuple[float, float]:
+        """For how many seconds from now, and until how many evaluations, nothing is :meth:`due`."""
+        ends = math.inf if self._timeout is None else self._start + self._timeout
+        most = math.inf if self._max_evaluations is None else self._max_evaluations
+        return ends - perf_counter(), most
+
     def due_at(self, x: V, objective: Objective[V], history: History, nit: int) -> Ending | None:
         """Why the run must end at the iterate x."""
-        if self._maxiter is not None and nit >= self._maxiter:
+        if self.maxiter is not None and nit >= self.maxiter:
             return Ending.ITERATIONS
-        if self._rtol is not None and self._has_stalled(x, objective, history, self._rtol):
+        if self.rtol is not None and self._has_stalled(x, objective, history, self.rtol):
             return Ending.STALLED
         return None
 
     @staticmethod
     def _has_stalled(x: V, objective: Objective[V], history: History, rtol: float) -> bool:
-        before, now = history.recent_loss(_STALL_WINDOW), history.recent_loss()
+        before, now = history.recent_loss(STALL_WINDOW), history.recent_loss()
         if before is None or now is None:
             return False
         fallen = before - now

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import math
+from collections.abc import Callable
 from time import perf_counter
 from typing import Generic
 
@@ -15,10 +17,12 @@ from ..record.bar import ProgressBar
 from ..record.checkpoint import Checkpoint
 from ..record.history import History
 from ..settings import Settings
+from ..typing import Array
 from .endings import Ending
 from .limits import Limits
 from .plan import Plan
 from .user_callback import adapt_callback
+from .usual_iteration import UsualIteration, make_usual_iteration
 
 __all__ = ["Watch"]
 
@@ -84,6 +88,16 @@ class Watch(Generic[V]):
             self._show(self._bar)
         return self._limits.due(self._evaluator.evaluations)
 
+    def rest(self) -> tuple[float, float]:
+        """For how many seconds, and until how many evaluations, :meth:`due` has nothing to do."""
+        seconds, evaluations = self._limits.rest()
+        if self._checkpoint is not None:
+            is_found = math.isfinite(self._objective.best_value)
+            seconds = min(seconds, self._checkpoint.rest() if is_found else 0.0)
+        if self._bar is not None:
+            seconds = min(seconds, self._bar.rest(perf_counter() - self._start))
+        return seconds, evaluations
+
     def iteration(
         self, x: V, result: OptimizeResult, lengths: tuple[float, float] | None = None
     ) -> Ending | None:
@@ -117,6 +131,23 @@ class Watch(Generic[V]):
         if self._limits.at_iterates:
             return self._limits.due_at(x, self._objective, self._history, self.nit)
         return None
+
+    def usual_iteration(
+        self: Watch[Array],
+        answers: set[float],
+        callback: Callable[..., bool],
+        signature: inspect.Signature,
+    ) -> UsualIteration | None:
+        """What scipy may call back instead of ``callback``, which gets here all that is unusual.
+
+        None where there is more to an iterate than a row of the history. For the arguments see
+        :func:`~pytorch_minimize.run.usual_iteration.make_usual_iteration`.
+        """
+        is_all = self._ask_user is None and not self._habits.tells_state
+        if type(self) is not Watch or type(self._objective) is not Objective or not is_all:
+            return None
+        of_run = self._objective, self._history, self._limits, self._stays
+        return make_usual_iteration(self, *of_run, answers, callback, signature)
 
     def spent(self) -> tuple[int, float]:
         """Evaluations and seconds so far."""

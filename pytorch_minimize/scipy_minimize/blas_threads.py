@@ -5,16 +5,16 @@ from __future__ import annotations
 import ctypes
 import functools
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import PurePath
-from types import TracebackType
 from typing import Any, Protocol
 
 from threadpoolctl import LibController, ThreadpoolController
 
 from ..extension import native
+from ..problem.guard import SolverThreads
 
-__all__ = ["BlasThreads"]
+__all__ = ["blas_threads"]
 
 # Where a wheel keeps the libraries that only it uses: next to the package on Linux and Windows
 # (auditwheel, delvewheel), inside it on macOS (delocate).
@@ -104,39 +104,31 @@ def _private_blas() -> _Limit:
     return _limit([lib for lib in libraries if _is_private(lib.filepath)])
 
 
-class BlasThreads:
-    """Holds scipy's and numpy's BLAS to ``threads`` inside a ``with`` block, except in the closure.
+class _Hold:
+    """One of those who hold a limit."""
+
+    def __init__(self, limit: _Limit, number: int) -> None:
+        self._limit, self._number = limit, number
+
+    def hold(self) -> None:
+        self._limit.hold(id(self), self._number)
+
+    def release(self) -> None:
+        self._limit.release(id(self))
+
+
+def blas_threads(number: int | None) -> SolverThreads | None:
+    """Holds scipy's and numpy's BLAS to so many threads, but in the closure; None: it does not.
 
     OpenBLAS's threads spin after each call and take the cores from torch's: on two busy cores
     L-BFGS-B at n = 1e5 takes 91 to 124 ms per evaluation against 7 ms with one thread, and a whole
     fit by CG at n = 3e5 2.9 times as long.
     The setting belongs to the process, so it is given back whenever the user's code runs.
-
-    Args:
-        threads: number of threads while scipy runs, or None to leave the libraries alone.
     """
-
-    def __init__(self, threads: int | None) -> None:
-        self._limit = None if threads is None else _private_blas()
-        self.hold: Callable[[], None] | None = None
-        """Called before scipy goes on, whatever the user's code set the number to."""
-        self.release: Callable[[], None] | None = None
-        """Called before the user's code runs: their own number."""
-        if self._limit is not None:
-            # As functions of C, which an interrupt cannot come into.
-            self.hold = functools.partial(self._limit.hold, id(self), threads or 1)
-            self.release = functools.partial(self._limit.release, id(self))
-
-    def __enter__(self) -> BlasThreads:
-        if self.hold is not None:
-            self.hold()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self.release is not None:
-            self.release()
+    if number is None:
+        return None
+    limit = _private_blas()
+    if native is not None and isinstance(limit, native.ThreadLimit):
+        held: SolverThreads = native.ThreadHold(limit, number)
+        return held
+    return _Hold(limit, number)

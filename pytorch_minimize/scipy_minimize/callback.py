@@ -11,6 +11,7 @@ from scipy.optimize import OptimizeResult
 from ..bridge.vectors import as_vector
 from ..row import Habits
 from ..run.endings import Ending
+from ..run.usual_iteration import UsualIteration
 from ..run.watch import Watch
 from ..typing import Array
 from .function import ScipyFunction, Stopped
@@ -68,6 +69,12 @@ class ScipyCallback:
         if ending is not None:
             return self._end(ending, x)
         return self._also is not None and bool(self._also(result))
+
+    def usual(self) -> UsualIteration | None:
+        """The same by the extension, which calls this for what is unusual; None if it has none."""
+        if self._complete is not None or self._also is not None:
+            return None
+        return self._watch.usual_iteration(self._function.answers, self, _ASKS_FOR_A_RESULT)
 
     def mark(self, res: OptimizeResult) -> None:
         """State in the solver's result why it ended, if that was our doing."""

@@ -121,8 +121,8 @@ class ScipyFunction:
         objective = self.objective
         if type(objective) is not Objective or objective.region.keeps_bounds:
             return None
-        asked = objective.observe, self._permit, self._value, self._gradient
-        made = make_usual_function(self._evaluator, *asked)
+        permit = self.permit_awhile if self.watch.looks else None
+        made = make_usual_function(self._evaluator, objective, permit, self._value, self._gradient)
         # What is asked here then is the start and little else, which would be kept to the end.
         self._keeps = made is None
         return made
@@ -193,6 +193,11 @@ class ScipyFunction:
         ending = self.watch.due() if self.watch.looks else None
         if ending is not None:
             raise Stopped(ending)
+
+    def permit_awhile(self) -> tuple[float, float]:
+        """:meth:`permit`; for how many seconds, and until how many evaluations, it would again."""
+        self.permit()
+        return self.watch.rest()
 
     def scrub(self, result: OptimizeResult) -> None:
         """Put NaN where a result holds what the solver was told in the place of a loss."""

@@ -26,7 +26,7 @@ from ..settings import Settings
 from ..solvers.methods import ROWS
 from ..typing import Array
 from .arguments import Arguments
-from .blas_threads import BlasThreads
+from .blas_threads import blas_threads
 from .function import ScipyFunction, one_at_a_time
 from .keywords import ARGUMENTS
 from .methods import METHODS
@@ -59,8 +59,7 @@ class ScipyOptimizer(FullBatchOptimizer):
         super().__init__(params, settings, lr)
 
     def _evaluator(self, runner: ClosureRunner, asks: Asks, **keywords: Any) -> Evaluator[Array]:
-        threads = BlasThreads(self._settings.blas_threads)
-        guard = make_guard(self.profile, threads)
+        guard = make_guard(self.profile, blas_threads(self._settings.blas_threads))
         of_run = self.profile, asks, self._settings, self._join
         return make_evaluator(runner, runner.bridge, ARRAYS, guard, *of_run, **keywords)
 
@@ -117,9 +116,9 @@ class MinimizeOptimizer(ArguedOptimizer, ScipyOptimizer):
         function = ScipyFunction(run.objective, run.watch)
         call = prepare(arguments, function, run.bounds, self._hess_inv(run))
         run.objective.look_in(call.region)
-        keywords = call.keywords | {
-            "callback": callback_of(arguments, function, run.watch, call.region)
-        }
+        callback = callback_of(arguments, function, run.watch, call.region)
+        usual_callback = callback.usual()
+        keywords = call.keywords | {"callback": usual_callback or callback}
         # A method of the user's own may write into the start, which no scipy method does.
         start = run.x0.copy() if habits.as_given else run.x0
 
@@ -138,8 +137,9 @@ class MinimizeOptimizer(ArguedOptimizer, ScipyOptimizer):
             try:
                 return scipy.optimize.minimize(fun, start, **keywords)
             finally:
-                if usual is not None:
-                    usual.forget()
+                for each in (usual, usual_callback):
+                    if each is not None:
+                        each.forget()
 
         return until_stopped(function, run.watch, habits.result, minimize)
 

@@ -20,8 +20,7 @@ def test_both_guards_stand_around_the_users_code(make: Any) -> None:
     class Threads:
         hold, release = (lambda: seen.append("hold")), (lambda: seen.append("release"))
 
-    threads = (Threads,) if make is make_guard else (Threads.hold, Threads.release)
-    guard: Any = make(profile, *threads)
+    guard: Any = make(profile, Threads)
     assert guard.run("closure", "closure", lambda: seen.append(profile.clock.part)) is None
     assert (seen, profile.clock.part) == (["release", "closure", "hold"], "solver")
     assert profile.counts == {"closure": 1}

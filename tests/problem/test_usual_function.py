@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import time
 import weakref
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,7 @@ from problems import rosenbrock
 from torch import Tensor
 
 from pytorch_minimize.optim import BasinHoppingWrapper, MinimizeWrapper
-from pytorch_minimize.problem.objective import Objective
+from pytorch_minimize.run.watch import Watch
 from pytorch_minimize.scipy_minimize import function
 
 METHODS = ("L-BFGS-B", "CG", "BFGS", "SLSQP", "TNC")
@@ -122,6 +124,50 @@ def test_limits_are_looked_at_before_each(
     assert usual == _run(_plain, "L-BFGS-B", torch.float64, max_evaluations=most)
 
 
+def _asked_for_permits(monkeypatch: pytest.MonkeyPatch, **settings: Any) -> tuple[int, int]:
+    """How often, in how many evaluations."""
+    asked: list[float] = []
+    due = Watch.due
+
+    def counting(self: Watch[Any]) -> Any:
+        asked.append(self._evaluator.evaluations)
+        return due(self)
+
+    monkeypatch.setattr(Watch, "due", counting)
+    x = torch.full((5,), 2.0, dtype=torch.float64, requires_grad=True)
+    optimizer = MinimizeWrapper([x], {"method": "BFGS"}, **settings)
+
+    def closure() -> Tensor:
+        time.sleep(0.01)
+        return ((x - 3.0) ** 4).sum()
+
+    optimizer.step(closure)
+    return len(asked), optimizer.res.nfev
+
+
+def test_far_from_limits_no_permit_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, evaluations = _asked_for_permits(monkeypatch, timeout=60.0, max_evaluations=10**6)
+    assert asked < 4 < 10 < evaluations  # by scipy's questions at the start, and one more
+
+
+def test_a_permit_ends_with_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, evaluations = _asked_for_permits(monkeypatch, timeout=0.1)
+    assert 1 < evaluations <= 11
+    assert asked < 5
+
+
+def test_a_checkpoint_is_written_before_each_evaluation_where_it_is_to_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, evaluations = _asked_for_permits(monkeypatch, checkpoint=(tmp_path / "state.pt", 0.0))
+    assert asked == evaluations
+
+
+def test_a_bar_is_shown_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, evaluations = _asked_for_permits(monkeypatch, progress=True)
+    assert 1 < asked < evaluations
+
+
 @pytest.mark.parametrize(
     ("method", "arguments"),
     [
@@ -199,25 +245,23 @@ def test_a_solver_that_writes_into_its_copy_hears_of_it(monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("method", ["CG", "L-BFGS-B"])
-def test_the_gradient_at_the_start_is_not_kept(
-    method: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_gradient_at_the_start_is_not_kept(method: str) -> None:
     seen: list[weakref.ref[np.ndarray]] = []
-    observe = Objective.observe
-
-    def observing(self: Any, found: Any) -> Any:
-        seen.append(weakref.ref(found.gradient))
-        return observe(self, found)
-
-    monkeypatch.setattr(Objective, "observe", observing)
     instance, alive = rosenbrock(), []
     closure = instance.closure(1)
+    optimizer = MinimizeWrapper(instance.params, {"method": method})
 
     def counted() -> Any:
+        objective = optimizer._objective
+        assert objective is not None
+        if objective.last_finite is not None:
+            assert objective.last_finite.gradient is not None
+            seen.append(weakref.ref(objective.last_finite.gradient))
+        del objective
         alive.append(sum(gradient() is not None for gradient in seen))
         return closure()
 
-    MinimizeWrapper(instance.params, {"method": method}).step(counted)
+    optimizer.step(counted)
     assert len(seen) > 10
     assert max(alive[3:]) <= 2  # the last finite one, and that at the iterate, which scipy holds
     assert seen[0]() is None

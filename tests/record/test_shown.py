@@ -181,10 +181,12 @@ def test_evaluations_where_there_are_no_iterations(capsys: pytest.CaptureFixture
 def test_the_bar_moves_within_an_iteration() -> None:
     """A line search of many slow evaluations is progress too."""
     bar = ProgressBar("BFGS", None, counts_iterations=True)
-    interval = 0.1  # tqdm's own
+    interval = 0.25
+    assert bar.rest(0.0) == 0.0
     assert [bar.is_due(seconds) for seconds in (0.0, interval / 2, interval, 1.5 * interval)] == [
         *(True, False, True, False),
     ]
+    assert bar.rest(1.5 * interval) == pytest.approx(interval / 2)
     bar.close("")
 
 

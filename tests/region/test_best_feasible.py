@@ -62,6 +62,7 @@ def by_count(monkeypatch: pytest.MonkeyPatch, seen: Seen, limit: int) -> dict[st
 def by_clock(monkeypatch: pytest.MonkeyPatch, seen: Seen, limit: int) -> dict[str, Any]:
     """A clock that ticks once a run of the closure."""
     monkeypatch.setattr(limits, "perf_counter", lambda: float(len(seen.points)))
+    monkeypatch.setattr(limits.Limits, "rest", lambda self: (0.0, 0))  # by that clock
     return {"timeout": limit}
 
 

@@ -11,24 +11,44 @@ from scipy.optimize import OptimizeResult
 
 from pytorch_minimize.optim import BasinHoppingWrapper, MinimizeWrapper
 from pytorch_minimize.run.watch import Watch
+from pytorch_minimize.scipy_minimize.callback import ScipyCallback
 
 
 @pytest.fixture
 def kept(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """At each iterate, whether the vector that is kept is the solver's own."""
     seen: list[bool] = []
-    iteration = Watch.iteration
+    iteration, usual = Watch.iteration, ScipyCallback.usual
+
+    def look(watch: Watch[Any], x: Any) -> None:
+        iterate = watch._objective.iterate
+        assert iterate is not None
+        assert np.array_equal(iterate.x, x)
+        assert watch.iterate is iterate.x
+        seen.append(iterate.x is x)
 
     def spying(self: Watch[Any], x: Any, *args: Any, **keywords: Any) -> Any:
         ending = iteration(self, x, *args, **keywords)
-        iterate = self._objective.iterate
-        assert iterate is not None
-        assert np.array_equal(iterate.x, x)
-        assert self.iterate is iterate.x
-        seen.append(iterate.x is x)
+        look(self, x)
         return ending
 
+    def usual_spied_on(self: ScipyCallback) -> Any:
+        made = usual(self)
+        if made is None:
+            return None
+
+        def spied(intermediate_result: OptimizeResult) -> bool:
+            before = len(seen)
+            ends = made(intermediate_result=intermediate_result)
+            if len(seen) == before:  # nothing unusual
+                look(self._watch, intermediate_result.x)
+            return ends
+
+        spied.forget = made.forget  # type: ignore[attr-defined]
+        return spied
+
     monkeypatch.setattr(Watch, "iteration", spying)
+    monkeypatch.setattr(ScipyCallback, "usual", usual_spied_on)
     return seen
 
 
