@@ -54,7 +54,7 @@ class Stopwatch:
             yield
 
     def _timed_callback(self, callback: Callable[..., bool]) -> Callable[..., bool]:
-        """It, as scipy knows it; it is the run's, and keeps what it holds."""
+        """It, as scipy knows it; what it holds is not let go of, which would be timed too."""
         timed: Any = self._timed(callback)
         timed.__signature__ = inspect.signature(callback)
         timed.forget = lambda: None

@@ -21,7 +21,7 @@ class Attribute {
     return py::cast<int64_t>(of(owner));
   }
   bool is_true_of(py::handle owner) const {
-    return of(owner).ptr() == Py_True;
+    return static_cast<bool>(py::bool_(of(owner)));
   }
   void set(py::handle owner, py::handle value) const {
     py::setattr(owner, name_, value);

@@ -4,6 +4,8 @@
 
 #include <torch/csrc/utils/pybind.h>
 
+#include <cxxabi.h>
+
 #include <chrono>
 #include <optional>
 #include <string>
@@ -77,6 +79,10 @@ class Guard {
       remember(error.value());
       leave(before);
       throw;
+#ifdef __GLIBCXX__
+    } catch (abi::__forced_unwind&) {  // the thread ends, and has no right to Python's objects
+      throw;
+#endif
     } catch (...) {
       leave(before);
       throw;

@@ -261,9 +261,17 @@ void bind_closure_call(py::module_& m) {
           py::arg("objective"), py::arg("permit"), py::arg("value"), py::arg("gradient"),
           py::keep_alive<1, 3>())
       .def_property_readonly(
-          "fun", &direct_method<UsualFunction, &UsualFunction::fun>, "x -> the loss there.")
+          "fun",
+          [](const py::object& self) {
+            return direct_method<UsualFunction, &UsualFunction::fun>(self, "fun");
+          },
+          "x -> the loss there.")
       .def_property_readonly(
-          "jac", &direct_method<UsualFunction, &UsualFunction::jac>, "x -> the gradient there.")
+          "jac",
+          [](const py::object& self) {
+            return direct_method<UsualFunction, &UsualFunction::jac>(self, "jac");
+          },
+          "x -> the gradient there.")
       .def("forget", &UsualFunction::forget, "The run is over.");
   py::class_<UsualIteration>(
       m, "UsualIteration", "What scipy calls back, at points just found: whether it is to end.",

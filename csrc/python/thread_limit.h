@@ -59,7 +59,8 @@ class ThreadLimit {
   std::vector<uintptr_t> holders_;
 };
 
-/// One of those who hold libraries, to a number of its own.
+/// One of those who hold libraries, to a number of its own. An interrupt cannot come into its
+/// functions; where it goes it gives back.
 class ThreadHold {
  public:
   ThreadHold(ThreadLimit& limit, int number) : limit_(limit), number_(number) {}

@@ -1,6 +1,7 @@
 #include "python/usual_function.h"
 
 #include "python/arrays.h"
+#include "python/direct_call.h"
 #include "python/evaluation.h"
 
 #include <algorithm>
@@ -26,7 +27,6 @@ UsualFunction::UsualFunction(
     : bridge_(bridge),
       guard_(guard),
       call_(std::move(call)),
-      closure_call_(call_.cast<ClosureCall&>()),
       evaluator_(std::move(evaluator)),
       ledger_(std::move(objective)),
       permit_(std::move(permit)),
@@ -83,12 +83,14 @@ void UsualFunction::ask_for_permit(double evaluations) {
   }
   constexpr double a_day = 86400.0;  // infinity is no number of ticks
   const auto [seconds, most] = permit_().cast<std::pair<double, double>>();
-  const std::chrono::duration<double> rest(std::min(seconds, a_day));
+  const std::chrono::duration<double> rest(seconds > 0.0 ? std::min(seconds, a_day) : 0.0);
   permitted_until_ = Clock::now() + std::chrono::duration_cast<Clock::duration>(rest);
   permitted_evaluations_ = most;
 }
 
 py::object UsualFunction::found_at(py::handle x) {
+  TORCH_CHECK_VALUE(
+      !call_.is_none(), "the run is over: its function is not to be called any more.");
   const auto evaluations = evaluations_.count_of(evaluator_);
   ask_for_permit(static_cast<double>(evaluations));
   // A solver that writes into its copy after all hears of it.
@@ -98,8 +100,9 @@ py::object UsualFunction::found_at(py::handle x) {
   x_.set(evaluator_, x);
   bridge_.load_params(x);
   evaluations_.set(evaluator_, py::int_(evaluations + 1));
+  const py::object call = call_;
   try {
-    found_ = closure_call_.evaluate(x);
+    found_ = instance_of<ClosureCall>(call.ptr()).evaluate(x);
   } catch (py::error_already_set& error) {
     guard_.remember(error.value());
     throw;

@@ -40,8 +40,7 @@ class UsualFunction {
 
   const ArrayBridge bridge_;
   Guard& guard_;
-  py::object call_;
-  ClosureCall& closure_call_;
+  py::object call_;  // a ClosureCall, until the run is over
   py::object evaluator_;
   Ledger ledger_;
   py::object permit_;

@@ -19,6 +19,15 @@ Instant start_of(const py::object& watch) {
   return std::chrono::steady_clock::now() - std::chrono::duration_cast<Instant::duration>(ago);
 }
 
+/// Of a dict; nothing where it has none.
+py::object entry(py::handle dict, py::handle key) {
+  auto* const found = PyDict_GetItemWithError(dict.ptr(), key.ptr());
+  if (found == nullptr && PyErr_Occurred() != nullptr) {
+    throw py::error_already_set();
+  }
+  return py::reinterpret_borrow<py::object>(found);
+}
+
 }  // namespace
 
 UsualIteration::UsualIteration(
@@ -34,7 +43,8 @@ UsualIteration::UsualIteration(
       answers_(std::move(answers)),
       callback_(std::move(callback)),
       signature_(std::move(signature)),
-      start_(start_of(watch_)) {}
+      start_(start_of(watch_)),
+      first_row_(static_cast<int64_t>(py::len(rows_.of(history_)))) {}
 
 PyObject* UsualIteration::call(PyObject* self, PyObject* arguments, PyObject* named) {
   return directly([&] { return instance_of<UsualIteration>(self).told(arguments, named); });
@@ -43,26 +53,29 @@ PyObject* UsualIteration::call(PyObject* self, PyObject* arguments, PyObject* na
 py::object UsualIteration::told(PyObject* arguments, PyObject* named) {
   auto& clock = guard_.clock();
   clock.begin(bridge_part_, py::none());
-  PyObject* const result =
-      named == nullptr ? nullptr : PyDict_GetItemWithError(named, result_.ptr());
-  py::handle x;
-  if (result != nullptr && PyDict_Check(result)) {
-    x = PyDict_GetItemWithError(result, x_.ptr());
-  } else if (result == nullptr && PyTuple_GET_SIZE(arguments) == 1) {
-    x = PyTuple_GET_ITEM(arguments, 0);
+  const auto positional = PyTuple_GET_SIZE(arguments);
+  const auto by_name = named == nullptr ? 0 : PyDict_GET_SIZE(named);
+  py::object x;
+  py::object result;
+  if (positional == 1 && by_name == 0) {
+    x = py::reinterpret_borrow<py::object>(PyTuple_GET_ITEM(arguments, 0));
+  } else if (positional == 0 && by_name == 1) {
+    result = entry(named, result_);
+    x = result && PyDict_Check(result.ptr()) ? entry(result, x_) : py::object();
   }
   if (x && is_all_done(x, result)) {
     clock.begin(solver_part_, py::none());
     return py::bool_(false);
   }
-  auto* const ends = PyObject_Call(callback_.ptr(), arguments, named);
+  const py::object callback = callback_;
+  auto* const ends = PyObject_Call(callback.ptr(), arguments, named);
   if (ends == nullptr) {
     throw py::error_already_set();
   }
   return py::reinterpret_steal<py::object>(ends);
 }
 
-bool UsualIteration::is_all_done(py::handle x, PyObject* result) {
+bool UsualIteration::is_all_done(py::handle x, py::handle result) {
   const py::object found = here_.of(evaluator_);
   if (!is_vector(x) || found.is_none() || !is_finite(found) || !answers_.empty()) {
     return false;
@@ -81,7 +94,7 @@ bool UsualIteration::is_all_done(py::handle x, PyObject* result) {
   const py::object largest = grad_norm(found, length > 0.0);
   const auto point = stays_ ? x : field(found, Field::kX);
   ledger_.turn_to(point, found);
-  if (result != nullptr && PyDict_SetItem(result, fun_.ptr(), value.ptr()) != 0) {
+  if (result && PyDict_SetItem(result.ptr(), fun_.ptr(), value.ptr()) != 0) {
     throw py::error_already_set();
   }
   nit_.set(watch_, py::int_(nit));
@@ -107,13 +120,13 @@ py::object UsualIteration::grad_norm(py::handle found, bool moved) const {
   return is_known ? std::move(known) : py::float_(minimize::largest(gradient));
 }
 
-/// Whether Limits.due_at might say so, which knows more.
+/// Whether Limits.due_at might say so, which knows whether x is feasible, and asks.
 bool UsualIteration::may_end(double loss, int64_t nit, const py::list& rows) const {
   if (static_cast<double>(nit) >= limits_.maxiter) {
     return true;
   }
   const auto back = static_cast<int64_t>(rows.size()) - limits_.window;
-  if (std::isnan(limits_.rtol) || back < 0) {
+  if (std::isnan(limits_.rtol) || back < first_row_) {
     return false;
   }
   const double before = py::cast<double>(py::tuple(rows[back])[0]);

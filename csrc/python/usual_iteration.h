@@ -14,7 +14,7 @@ namespace minimize {
 /// What scipy calls back at an iterate where there is no more to do than a row of the history.
 ///
 /// That is where the closure was run last and gave finite values, far from all limits. It is done
-/// here, in the order in which ScipyCallback and Watch do it. Anything else goes there.
+/// here, and what is left is what ScipyCallback and Watch leave. Anything else goes there.
 class UsualIteration {
  public:
   /// The run may end where the loss has not fallen by `rtol` of itself, if that is not NaN, over
@@ -38,13 +38,13 @@ class UsualIteration {
   py::object signature() const {
     return signature_;
   }
-  /// The run is over: Python's collector does not see what this holds.
+  /// The run is over: Python's collector does not see what this holds of it.
   void forget();
 
  private:
   py::object told(PyObject* arguments, PyObject* named);
   /// Whether that was all.
-  bool is_all_done(py::handle x, PyObject* result);
+  bool is_all_done(py::handle x, py::handle result);
   py::object grad_norm(py::handle found, bool moved) const;
   bool may_end(double loss, int64_t nit, const py::list& rows) const;
 
@@ -64,6 +64,7 @@ class UsualIteration {
   Attribute here_{"here"}, evaluations_{"evaluations"};
   Attribute nit_{"nit"}, iterate_{"iterate"}, grad_norm_{"_last_grad_norm"};
   Attribute rows_{"_rows"}, evaluations_before_{"_evaluations"}, seconds_before_{"_seconds"};
+  int64_t first_row_;  // of the history, of this run
 };
 
 }  // namespace minimize

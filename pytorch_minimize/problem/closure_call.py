@@ -25,9 +25,13 @@ ClosureCall: TypeAlias = Callable[[Any], Evaluation[Any]]
 class UsualFunction(Protocol):
     """The loss and the gradient, as scipy asks for them."""
 
-    def fun(self, x: Array) -> float: ...
+    @property
+    def fun(self) -> Callable[[Array], float]:
+        """x -> the loss there."""
 
-    def jac(self, x: Array) -> Array: ...
+    @property
+    def jac(self) -> Callable[[Array], Array]:
+        """x -> the gradient there."""
 
     def forget(self) -> None:
         """The run is over: hold nothing of it."""

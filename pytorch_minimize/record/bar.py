@@ -24,9 +24,9 @@ class ProgressBar:
     def __init__(self, solver: str, total: int | None, *, counts_iterations: bool) -> None:
         self._counts_iterations = counts_iterations
         unit = "it" if counts_iterations else " evaluations"
-        self._bar = tqdm(
-            desc=solver, total=total, unit=unit, dynamic_ncols=True, mininterval=_INTERVAL
-        )
+        self._bar = tqdm(desc=solver, total=total, unit=unit, dynamic_ncols=True)
+        # Longer where the user's environment says so; a bar that is switched off has none.
+        self._interval = max(_INTERVAL, getattr(self._bar, "mininterval", 0.0))
         self._due_at = 0.0
         self._shown = ""
 
@@ -34,7 +34,7 @@ class ProgressBar:
         """Whether to show it again, so many seconds after the step began; then not for a while."""
         if seconds < self._due_at:
             return False
-        self._due_at = seconds + self._bar.mininterval
+        self._due_at = seconds + self._interval
         return True
 
     def rest(self, seconds: float) -> float:

@@ -1,4 +1,4 @@
-"""Whether a run is to end: a question, asked before each evaluation and at each iterate."""
+"""Whether a run is to end: asked before evaluations, when it may be, and at each iterate."""
 
 from __future__ import annotations
 

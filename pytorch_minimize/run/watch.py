@@ -28,7 +28,7 @@ __all__ = ["Watch"]
 
 
 class Watch(Generic[V]):
-    """Stands by a run: asked before each evaluation, and told of each iterate.
+    """Stands by a run: asked before evaluations, when one may be due, and told of each iterate.
 
     It answers with an :class:`Ending`, or None to go on; what ends the run is up to the solver.
 

@@ -116,6 +116,9 @@ class _Hold:
     def release(self) -> None:
         self._limit.release(id(self))
 
+    def __del__(self) -> None:  # another may get its id
+        self.release()
+
 
 def blas_threads(number: int | None) -> SolverThreads | None:
     """Holds scipy's and numpy's BLAS to so many threads, but in the closure; None: it does not.

@@ -50,6 +50,7 @@ class ScipyCallback:
         self._complete, self._also = complete, also
         self._begin = function.objective.evaluator.profile.begin
         self._ending: Ending | None = None
+        self._asks_for_result = asks_for_result
         if asks_for_result:
             self.__signature__ = _ASKS_FOR_A_RESULT
 
@@ -72,7 +73,7 @@ class ScipyCallback:
 
     def usual(self) -> UsualIteration | None:
         """The same by the extension, which calls this for what is unusual; None if it has none."""
-        if self._complete is not None or self._also is not None:
+        if not self._asks_for_result or self._complete is not None or self._also is not None:
             return None
         return self._watch.usual_iteration(self._function.answers, self, _ASKS_FOR_A_RESULT)
 

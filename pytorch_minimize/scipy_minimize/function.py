@@ -77,7 +77,7 @@ class ScipyFunction:
 
     Args:
         objective: files what the closure gives.
-        watch: of the run; asked before each evaluation whether the run is to end.
+        watch: of the run; asked before evaluations, where it may be, whether the run is to end.
 
     Attributes:
         answers: losses that the solver was told and that the closure did not give.

@@ -132,9 +132,9 @@ class MinimizeOptimizer(ArguedOptimizer, ScipyOptimizer):
             fun, keywords["jac"] = usual.fun, usual.jac
 
         def minimize() -> OptimizeResult:
-            if call.region.is_fixed and not habits.as_given:
-                return all_fixed(function, run.x0, habits.result)
             try:
+                if call.region.is_fixed and not habits.as_given:
+                    return all_fixed(function, run.x0, habits.result)
                 return scipy.optimize.minimize(fun, start, **keywords)
             finally:
                 for each in (usual, usual_callback):

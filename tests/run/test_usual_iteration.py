@@ -38,7 +38,9 @@ def _below_zero(params: list[Tensor]) -> Tensor:
     return _valley(params) - 50.0
 
 
-def _run(closure: Closure, method: str, more: dict[str, Any], settings: dict[str, Any]) -> Any:
+def _run(
+    closure: Closure, method: str, more: dict[str, Any], settings: dict[str, Any], steps: int = 1
+) -> Any:
     """All that a run leaves, with what the ledger had before each evaluation."""
     params = [torch.full((k,), -0.5, dtype=torch.float64, requires_grad=True) for k in (2, 3)]
     optimizer = MinimizeWrapper(params, {"method": method, **more}, **settings)
@@ -59,7 +61,8 @@ def _run(closure: Closure, method: str, more: dict[str, Any], settings: dict[str
         )
         return closure(params)
 
-    optimizer.step(seen)
+    for _ in range(steps):
+        optimizer.step(seen)
     res, history = optimizer.res, optimizer.history.to_dict()
     del history["seconds"]
     kept = {name: value for name, value in res.items() if name != "hess_inv"}
@@ -115,6 +118,61 @@ def test_both_ways_leave_the_same(
     assert made
     monkeypatch.setattr(watch_module, "make_usual_iteration", lambda *given: None)
     assert usual == _run(closure, method, more, settings)
+
+
+@pytest.mark.parametrize("method", ["L-BFGS-B", "TNC", "SLSQP"])
+@pytest.mark.parametrize("settings", [{}, {"rtol": 0.2}], ids=["alone", "limit"])
+def test_both_ways_go_on_with_the_history(
+    method: str, settings: dict[str, Any], made: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TNC's iterations are counted by us."""
+    more = {"options": {"maxiter": 14}}
+    usual = _run(_valley, method, more, settings, steps=3)
+    assert len(made) == 3
+    monkeypatch.setattr(watch_module, "make_usual_iteration", lambda *given: None)
+    assert usual == _run(_valley, method, more, settings, steps=3)
+
+
+@pytest.mark.parametrize("method", ["SLSQP", "COBYLA"])
+@pytest.mark.parametrize("settings", [{}, {"rtol": 0.2}], ids=["alone", "limit"])
+def test_both_ways_heed_constraints(
+    method: str, settings: dict[str, Any], made: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    more = {"constraints": {"type": "ineq", "fun": lambda x: 0.5 - (x * x).sum()}}
+    usual = _run(_valley, method, more, settings)
+    assert made
+    monkeypatch.setattr(watch_module, "make_usual_iteration", lambda *given: None)
+    assert usual == _run(_valley, method, more, settings)
+
+
+class _Odd(str):
+    """No key of a dict that has one of the same hash."""
+
+    __slots__ = ()
+    __hash__ = str.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        raise LookupError("odd")
+
+
+def test_odd_calls_are_answered_as_in_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    point = np.array([1.0, 2.0])
+
+    def minimize(fun: Any, x0: Any, callback: Any = None, **keywords: Any) -> Any:
+        fun(point.copy())
+        with pytest.raises(TypeError):
+            callback(point, foo=1)
+        with pytest.raises(LookupError, match="odd"):
+            callback(intermediate_result={_Odd("x"): point})
+        assert callback(point) is False
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("scipy.optimize.minimize", minimize)
+    x = torch.full((2,), 0.5, dtype=torch.float64, requires_grad=True)
+    optimizer = MinimizeWrapper([x], {"method": "BFGS"})
+    with pytest.raises(KeyboardInterrupt):
+        optimizer.step(lambda: (x - 3.0).square().sum())
+    assert optimizer.history.loss.tolist() == [5.0]
 
 
 @pytest.mark.parametrize("method", ["L-BFGS-B", "CG", "BFGS", "SLSQP"])

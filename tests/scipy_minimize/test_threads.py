@@ -180,6 +180,28 @@ def test_several_holders_share_the_libraries(exported: bool) -> None:
         assert [pool.number for pool in pools] == [expected, expected]
 
 
+@pytest.mark.parametrize("exported", [True, False])
+def test_a_holder_that_goes_gives_back(exported: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    pool: Any = Pool()
+    names = {"openblas_get_num_threads": pool.get, "openblas_set_num_threads": pool.set}
+    pool.dynlib = SimpleNamespace(**(names if exported else {}))
+    limit = _limit([pool])
+    monkeypatch.setattr(blas_threads, "_private_blas", lambda: limit)
+    first, second = blas_threads.blas_threads(2), blas_threads.blas_threads(1)
+    assert first is not None
+    assert second is not None
+    first.hold()
+    second.hold()
+    assert pool.number == 2
+    del first
+    assert pool.number == 2
+    second.release()
+    assert pool.number == USERS
+    second.hold()
+    del second
+    assert pool.number == USERS
+
+
 @pytest.mark.parametrize("at", [1, 2, 3])
 def test_an_interrupt_beside_the_closure_leaves_the_next_run_held(
     monkeypatch: pytest.MonkeyPatch, at: int
