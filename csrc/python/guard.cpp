@@ -108,6 +108,12 @@ void Guard::release() const {
   }
 }
 
+void Guard::end() {
+  release();
+  thread_hold_ = nullptr;
+  threads_ = py::none();
+}
+
 py::object Guard::enter(py::handle part, py::handle what) const {
   py::object before = clock_.part();
   release();

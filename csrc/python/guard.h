@@ -93,6 +93,8 @@ class Guard {
 
   void hold() const;
   void release() const;
+  /// The run is over: releases, and holds no more.
+  void end();
 
   void remember(py::object error) {
     error_ = std::move(error);

@@ -322,6 +322,7 @@ void bind_guard(py::module_& m) {
           "What code() returns; its time goes to `part`, and it is counted as `what`.")
       .def("hold", &Guard::hold, "Sets the solver's threads.")
       .def("release", &Guard::release, "Gives back the user's.")
+      .def("end", &Guard::end, "The run is over: gives them back for good.")
       .def("remember", &Guard::remember, py::arg("error"), "An error is on its way.")
       .def("forget", &Guard::forget, "It is dealt with.")
       .def("check", &Guard::check, "Raises what was remembered.")

@@ -34,6 +34,7 @@ UsualFunction::UsualFunction(
       gradient_(std::move(gradient)) {}
 
 py::object UsualFunction::fun(py::handle x) {
+  require_run();
   auto& clock = guard_.clock();
   clock.begin(bridge_part_, fun_);
   py::object value;
@@ -51,6 +52,7 @@ py::object UsualFunction::fun(py::handle x) {
 }
 
 py::object UsualFunction::jac(py::handle x) {
+  require_run();
   auto& clock = guard_.clock();
   clock.begin(bridge_part_, jac_);
   // Mostly it is there still, as the value was asked for just before.
@@ -60,6 +62,10 @@ py::object UsualFunction::jac(py::handle x) {
                           : py::object(gradient_(x));
   clock.begin(solver_part_, py::none());
   return gradient;
+}
+
+void UsualFunction::require_run() const {
+  TORCH_CHECK_VALUE(!call_.is_none(), "fun and jac were called after the run that they are of.");
 }
 
 void UsualFunction::forget() {
@@ -73,7 +79,7 @@ bool UsualFunction::is_new(py::handle x) const {
   return is_own_vector(x) && guard_.error().is_none() && !same_values(x, x_.of(evaluator_));
 }
 
-void UsualFunction::ask_for_permit(double evaluations) {
+void UsualFunction::ask_for_permit(int64_t evaluations) {
   using Clock = std::chrono::steady_clock;
   if (permit_.is_none()) {
     return;
@@ -82,17 +88,15 @@ void UsualFunction::ask_for_permit(double evaluations) {
     return;
   }
   constexpr double a_day = 86400.0;  // infinity is no number of ticks
-  const auto [seconds, most] = permit_().cast<std::pair<double, double>>();
+  const auto [seconds, most] = permit_().cast<std::pair<double, int64_t>>();
   const std::chrono::duration<double> rest(seconds > 0.0 ? std::min(seconds, a_day) : 0.0);
   permitted_until_ = Clock::now() + std::chrono::duration_cast<Clock::duration>(rest);
   permitted_evaluations_ = most;
 }
 
 py::object UsualFunction::found_at(py::handle x) {
-  TORCH_CHECK_VALUE(
-      !call_.is_none(), "the run is over: its function is not to be called any more.");
   const auto evaluations = evaluations_.count_of(evaluator_);
-  ask_for_permit(static_cast<double>(evaluations));
+  ask_for_permit(evaluations);
   // A solver that writes into its copy after all hears of it.
   py::detail::array_proxy(x.ptr())->flags &= ~py::detail::npy_api::NPY_ARRAY_WRITEABLE_;
   found_ = py::none();

@@ -7,6 +7,7 @@
 #include <torch/csrc/utils/pybind.h>
 
 #include <chrono>
+#include <cstdint>
 
 namespace minimize {
 
@@ -32,9 +33,10 @@ class UsualFunction {
   void forget();
 
  private:
+  void require_run() const;
   bool is_new(py::handle x) const;
   /// Calls permit where its word does not hold any more.
-  void ask_for_permit(double evaluations);
+  void ask_for_permit(int64_t evaluations);
   /// An evaluation at x.
   py::object found_at(py::handle x);
 
@@ -48,7 +50,7 @@ class UsualFunction {
   py::object gradient_;
   py::object found_ = py::none();  // of the last usual question
   std::chrono::steady_clock::time_point permitted_until_;
-  double permitted_evaluations_ = 0.0;
+  int64_t permitted_evaluations_ = 0;
   py::str bridge_part_ = interned("bridge"), solver_part_ = interned("solver");
   py::str fun_ = interned("fun"), jac_ = interned("jac");
   Attribute here_{"here"}, x_{"x"}, evaluations_{"evaluations"};

@@ -4,6 +4,8 @@
 #include "python/direct_call.h"
 #include "python/evaluation.h"
 
+#include <c10/util/Exception.h>
+
 #include <cmath>
 #include <utility>
 
@@ -51,6 +53,7 @@ PyObject* UsualIteration::call(PyObject* self, PyObject* arguments, PyObject* na
 }
 
 py::object UsualIteration::told(PyObject* arguments, PyObject* named) {
+  TORCH_CHECK_VALUE(!callback_.is_none(), "the callback was called after the run that it is of.");
   auto& clock = guard_.clock();
   clock.begin(bridge_part_, py::none());
   const auto positional = PyTuple_GET_SIZE(arguments);

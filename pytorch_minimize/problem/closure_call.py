@@ -40,7 +40,7 @@ class UsualFunction(Protocol):
 def make_usual_function(
     evaluator: Evaluator[Array],
     objective: Objective[Array],
-    permit: Callable[[], tuple[float, float]] | None,
+    permit: Callable[[], tuple[float, int]] | None,
     value: Callable[[Array], float],
     gradient: Callable[[Array], Array],
 ) -> UsualFunction | None:

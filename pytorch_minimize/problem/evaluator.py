@@ -213,7 +213,7 @@ class Evaluator(Generic[V]):
 
     def close(self) -> None:
         """The run is over: keep nothing of it alive."""
-        self.guard.release()  # again, in case that the first was interrupted
+        self.guard.end()  # also where the release before was interrupted
         self._leave()
         self._listeners.clear()
         self.guard.forget()

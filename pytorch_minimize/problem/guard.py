@@ -45,6 +45,9 @@ class Guard(Protocol):
     def release(self) -> None:
         """They are given back; nothing where they were."""
 
+    def end(self) -> None:
+        """The run is over: they are given back for good, whoever calls what is left of it."""
+
     def remember(self, error: BaseException) -> None:
         """``error`` is on its way through the solver."""
 
@@ -82,6 +85,10 @@ class PythonGuard:
     def release(self) -> None:
         if self._threads is not None:
             self._threads.release()
+
+    def end(self) -> None:
+        self.release()
+        self._threads = None
 
     def remember(self, error: BaseException) -> None:
         self.error = error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from time import perf_counter
 
 from ..bridge.interface import V
@@ -46,10 +47,12 @@ class Limits:
             return Ending.EVALUATIONS
         return None
 
-    def rest(self) -> tuple[float, float]:
+    def rest(self) -> tuple[float, int]:
         """For how many seconds from now, and until how many evaluations, nothing is :meth:`due`."""
         ends = math.inf if self._timeout is None else self._start + self._timeout
-        most = math.inf if self._max_evaluations is None else self._max_evaluations
+        most = sys.maxsize  # which more of them never come to
+        if self._max_evaluations is not None:
+            most = min(most, self._max_evaluations)
         return ends - perf_counter(), most
 
     def due_at(self, x: V, objective: Objective[V], history: History, nit: int) -> Ending | None:

@@ -88,7 +88,7 @@ class Watch(Generic[V]):
             self._show(self._bar)
         return self._limits.due(self._evaluator.evaluations)
 
-    def rest(self) -> tuple[float, float]:
+    def rest(self) -> tuple[float, int]:
         """For how many seconds, and until how many evaluations, :meth:`due` has nothing to do."""
         seconds, evaluations = self._limits.rest()
         if self._checkpoint is not None:

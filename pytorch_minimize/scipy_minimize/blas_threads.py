@@ -90,8 +90,17 @@ def _address(function: Any) -> int:
     return ctypes.cast(function, ctypes.c_void_p).value or 0
 
 
-@functools.cache
+_looks = threading.Lock()
+
+
 def _private_blas() -> _Limit:
+    """The one of this process: two would each take the other's number for the user's."""
+    with _looks:
+        return _found_blas()
+
+
+@functools.cache
+def _found_blas() -> _Limit:
     """The BLAS libraries of scipy's and numpy's own; looked up once per process (1 to 10 ms).
 
     scipy's L-BFGS-B and SLSQP call the one, its CG, BFGS, Newton-CG and trust-region methods the

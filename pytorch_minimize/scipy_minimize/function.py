@@ -194,7 +194,7 @@ class ScipyFunction:
         if ending is not None:
             raise Stopped(ending)
 
-    def permit_awhile(self) -> tuple[float, float]:
+    def permit_awhile(self) -> tuple[float, int]:
         """:meth:`permit`; for how many seconds, and until how many evaluations, it would again."""
         self.permit()
         return self.watch.rest()

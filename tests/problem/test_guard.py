@@ -39,6 +39,11 @@ def test_both_guards_stand_around_the_users_code(make: Any) -> None:
     assert again.value is caught.value
     guard.forget()
     guard.check()
+    seen.clear()
+    guard.hold()
+    guard.end()
+    guard.run("closure", None, lambda: None)
+    assert seen == ["hold", "release"]
     alive = weakref.ref(guard)
     del guard, caught, again, fail
     gc.collect()

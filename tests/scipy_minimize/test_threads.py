@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import threading
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -200,6 +201,22 @@ def test_a_holder_that_goes_gives_back(exported: bool, monkeypatch: pytest.Monke
     second.hold()
     del second
     assert pool.number == USERS
+
+
+def test_threads_that_look_at_once_share_one_limit() -> None:
+    blas_threads._found_blas.cache_clear()
+    start, found = threading.Barrier(6), []
+
+    def look() -> None:
+        start.wait()
+        found.append(blas_threads._private_blas())
+
+    looking = [threading.Thread(target=look) for _ in range(6)]
+    for thread in looking:
+        thread.start()
+    for thread in looking:
+        thread.join()
+    assert len(set(map(id, found))) == 1
 
 
 @pytest.mark.parametrize("at", [1, 2, 3])
