@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
@@ -54,6 +55,8 @@ class Habits:
             StopIteration, with status 99, or by True. "" where we must end the run ourselves.
         takes_turns: a run of it may wait in one thread while others go on. Not so where it holds a
             lock of the whole process from a run's start to its end: the next would wait for ever.
+        threads_from: of so many variables on its own products gain more by threads of its BLAS than
+            closures lose by those that wait between them.
         ends_at_best: where a run is ended it ends at the best point, for what the callback is told
             of may be worse (a hop, a local iterate).
         precision_lost: the statuses with which it ends where it cannot lower the loss any more
@@ -72,6 +75,7 @@ class Habits:
     true_ends: bool = False
     stops_by: Literal["StopIteration", "True", ""] = "StopIteration"
     takes_turns: bool = True
+    threads_from: float = math.inf
     ends_at_best: bool = False
     precision_lost: frozenset[int] = frozenset()
     result: tuple[str, ...] = ("jac", "njev")

@@ -20,6 +20,7 @@ OnNonfinite = Literal["recover", "raise"]
 Strategy = Literal["graph", "replay"]
 Reduction = Literal["mean", "sum"]
 Start = Literal["same", "leader"]
+Automatic = Literal["auto"]
 Exceptions = type[Exception] | tuple[type[Exception], ...]
 PathAndSeconds = tuple[str | os.PathLike[str], float]
 
@@ -27,7 +28,7 @@ PathAndSeconds = tuple[str | os.PathLike[str], float]
 class RunKeywords(TypedDict, total=False):
     """Names and types of the keywords once more, in the only form that type checkers unpack."""
 
-    blas_threads: int | None
+    blas_threads: int | Automatic | None
     nonfinite: OnNonfinite
     recover: Exceptions
     progress: bool
@@ -49,6 +50,10 @@ class RunKeywords(TypedDict, total=False):
 
 def _is_count(value: object) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= 1
+
+
+def _are_threads(value: object) -> bool:
+    return value is None or (isinstance(value, str) and value == "auto") or _is_count(value)
 
 
 def _is_positive(value: object) -> bool:
@@ -107,13 +112,14 @@ class Settings:
     `pytorch_minimize.signatures` shows them to users.
     """
 
-    blas_threads: int | None = field(
-        default=1,
+    blas_threads: int | Automatic | None = field(
+        default="auto",
         metadata=_keyword(
-            (_or_none(_is_count), "a positive int, or None to leave it alone"),
+            (_are_threads, 'a positive int, "auto", or None to leave it alone'),
             """threads of scipy's and numpy's own BLAS while a solver of scipy's runs (not torch's,
-            and not while the closure runs); None leaves them alone. ``scipy_blas_threads`` is an
-            older name of it.""",
+            and not while the closure runs); None leaves them alone. "auto" is 1, but None for BFGS
+            of 900 variables or more, whose products of n x n matrices gain by threads.
+            ``scipy_blas_threads`` is an older name of it.""",
         ),
     )
     nonfinite: OnNonfinite = field(

@@ -177,6 +177,7 @@ class LeastSquaresOptimizer(ArguedOptimizer):
     @property
     def _maker(self) -> Maker:
         threads = self._settings.blas_threads
+        threads = 1 if threads == "auto" else threads
         return Maker(self._arguments, self._block_bytes, threads, self.profile)
 
     def _solve(self, run: Run) -> OptimizeResult:

@@ -187,7 +187,7 @@ class MultiStartWrapper(MinimizeOptimizer):
         self._runner = runner
         if self._vectorized is None or self._arguments.row.native is not None:
             return super()._make_evaluator(runner)
-        return self._evaluator(runner, self._arguments.asks)
+        return self._evaluator(runner, self._arguments.asks, self._arguments.row.habits)
 
     def _solve(self, run: Run) -> OptimizeResult:
         assert self.starts is not None

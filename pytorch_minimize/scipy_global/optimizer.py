@@ -108,7 +108,8 @@ class GlobalOptimizer(ScipyOptimizer):
 
     def _make_evaluator(self, runner: ClosureRunner) -> Evaluator[Array]:
         # Gradients are for local searches, which ask for them while they run.
-        return self._evaluator(runner, self._local_arguments().asks, gradient=False)
+        local = self._local_arguments()
+        return self._evaluator(runner, local.asks, local.row.habits, gradient=False)
 
     def _solve(self, run: Run) -> OptimizeResult:
         row, search = self.algorithm, None

@@ -18,7 +18,7 @@ from ..problem.guard import make_guard
 from ..problem.make import make_evaluator
 from ..region.group_keys import split
 from ..region.region import Region
-from ..row import Asks, BoundedNative, Native
+from ..row import Asks, BoundedNative, Habits, Native
 from ..run.argued import ArguedOptimizer
 from ..run.loop import solve
 from ..run.optimizer import FullBatchOptimizer, Run
@@ -58,8 +58,13 @@ class ScipyOptimizer(FullBatchOptimizer):
             raise ValueError(f"warm_start: only {_WARM} can be warm started, not {name}")
         super().__init__(params, settings, lr)
 
-    def _evaluator(self, runner: ClosureRunner, asks: Asks, **keywords: Any) -> Evaluator[Array]:
-        guard = make_guard(self.profile, blas_threads(self._settings.blas_threads))
+    def _evaluator(
+        self, runner: ClosureRunner, asks: Asks, habits: Habits, **keywords: Any
+    ) -> Evaluator[Array]:
+        threads = self._settings.blas_threads
+        if threads == "auto":
+            threads = 1 if runner.bridge.numel < habits.threads_from else None
+        guard = make_guard(self.profile, blas_threads(threads))
         of_run = self.profile, asks, self._settings, self._join
         return make_evaluator(runner, runner.bridge, ARRAYS, guard, *of_run, **keywords)
 
@@ -90,7 +95,8 @@ class MinimizeOptimizer(ArguedOptimizer, ScipyOptimizer):
             return self._evaluator_of_our_own(runner)
         row = self._arguments.row  # scipy's methods that use gradients hand over copies of x
         keeps_points = row.gradient and not row.habits.as_given
-        return self._evaluator(runner, self._arguments.asks, keeps_points=keeps_points)
+        asks, habits = self._arguments.asks, row.habits
+        return self._evaluator(runner, asks, habits, keeps_points=keeps_points)
 
     def _evaluator_of_our_own(self, runner: ClosureRunner) -> Evaluator[Any]:
         """On tensors where all parameters are on one device that is not the host."""

@@ -103,6 +103,30 @@ def test_held_in_scipys_callback(method: str) -> None:
     assert threads() == before
 
 
+@pytest.mark.parametrize(
+    ("method", "n", "more", "held"),
+    [
+        ("BFGS", 899, {}, True),
+        ("BFGS", 900, {}, False),
+        ("BFGS", 900, {"blas_threads": 1}, True),
+        ("L-BFGS-B", 900, {}, True),
+        ("BFGS", 10, {"blas_threads": None}, False),
+    ],
+)
+def test_products_of_large_matrices_have_their_threads(
+    method: str, n: int, more: dict[str, Any], held: bool
+) -> None:
+    x, seen, before = torch.zeros(n, dtype=torch.float64, requires_grad=True), [], threads()
+    args = {
+        "method": method,
+        "options": {"maxiter": 1},
+        "callback": lambda xk: seen.append(threads()),
+    }
+    MinimizeWrapper([x], args, **more).step(lambda: (x - 1.0).square().sum())
+    assert seen == [before | (dict.fromkeys(held_ones(), 1) if held else {})]
+    assert threads() == before
+
+
 @pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt])
 def test_restored_after_an_exception(error: type[BaseException]) -> None:
     before, calls = threads(), []
