@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from time import perf_counter, sleep
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ LEADER = 0
 """The rank, in the group, of the process that runs the solver."""
 
 _ON_HOST = (None, "gloo", "mpi")
+_PATIENCE = 0.2  # seconds
 _SAID = 480  # bytes that a process may say of what it raised
 
 
@@ -56,6 +58,7 @@ class Group:
             )
         self.device = _device(dist.get_backend_config(self._group), params)
         self.is_lost = False
+        self._handed: tuple[Tensor, ...] = ()
         self._profile = profile
 
     @property
@@ -89,7 +92,9 @@ class Group:
     def gather(self, vector: Tensor) -> list[Tensor]:
         """The vectors of all processes, in each of them."""
         rows = [torch.empty_like(vector) for _ in range(self.size)]
-        self._together("gather", vector, lambda: dist.all_gather(rows, vector, group=self._group))
+        self._together(
+            "gather", vector, lambda: dist.all_gather(rows, vector, group=self._group), *rows
+        )
         return rows
 
     def hand(self, rows: Tensor) -> None:
@@ -121,11 +126,25 @@ class Group:
         texts = [bytes(row.tolist()).rstrip(b"\0").decode() for row in rows]
         return {rank: text for rank, text in enumerate(texts) if text}
 
-    def _together(self, name: str, vector: Tensor, collective: Callable[[], Any]) -> None:
+    def let_go(self) -> None:
+        """Wait until torch's own threads have dropped what was handed to them last.
+
+        gloo's do a moment after a collective has returned, and need the GIL for that. In a process
+        that ends at once they would be stopped in the middle of it, which aborts the process.
+        """
+        patience = perf_counter() + _PATIENCE
+        while any(_is_held(each) for each in self._handed) and perf_counter() < patience:
+            sleep(1e-4)
+        self._handed = ()
+
+    def _together(
+        self, name: str, vector: Tensor, collective: Callable[[], Any], *received: Tensor
+    ) -> None:
         if self.is_lost:
             raise OtherProcessError("a process of the group is gone: the run has ended")
         before = self._profile.clock.part
         self._profile.begin("communication", name)
+        self._handed = vector, *received
         try:
             collective()
         except Exception as error:
@@ -134,6 +153,12 @@ class Group:
         finally:
             self._profile.begin(before)
         self._profile.count("bytes", vector.nbytes)
+
+
+def _is_held(tensor: Tensor) -> bool:
+    """Whether anybody holds it in C++."""
+    count: int = tensor._use_count()  # type: ignore[attr-defined]
+    return tensor.device.type == "cpu" and count > 1
 
 
 def _in_words(error: BaseException) -> str:

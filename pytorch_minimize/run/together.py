@@ -134,6 +134,7 @@ class Together(Bridged):
                 return self._lead(run, prepared) if group.leads else self._follow(run, prepared)
             finally:
                 self._may_have_ddp = noticing.found is not False
+                group.let_go()
 
     def _lead(self, run: Partners, prepared: Prepared) -> Tensor:
         self._leader = leader = Leader(run, prepared.bridge, self._many)
