@@ -98,6 +98,33 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return seen
 
 
+def _require_the_same(
+    made: list[Any],
+    monkeypatch: pytest.MonkeyPatch,
+    closure: Closure,
+    method: str,
+    more: dict[str, Any],
+    settings: dict[str, Any],
+    steps: int = 1,
+) -> None:
+    """Of runs with the extension's and without."""
+    usual = _run(closure, method, more, settings, steps)
+    assert [type(each).__name__ for each in made] == ["UsualIteration"] * steps
+    monkeypatch.setattr(watch_module, "make_usual_iteration", lambda *given: None)
+    assert usual == _run(closure, method, more, settings, steps)
+
+
+def _history_where(minimize: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The losses in it where this stands for scipy's, and is interrupted in the end."""
+    monkeypatch.setattr("scipy.optimize.minimize", minimize)
+    x = torch.full((2,), 0.5, dtype=torch.float64, requires_grad=True)
+    optimizer = MinimizeWrapper([x], {"method": "BFGS"})
+    with pytest.raises(KeyboardInterrupt):
+        optimizer.step(lambda: (x - 3.0).square().sum())
+    losses: list[float] = optimizer.history.loss.tolist()
+    return losses
+
+
 @pytest.mark.filterwarnings("ignore:the closure gave:RuntimeWarning")
 @pytest.mark.filterwarnings("ignore:.*does not use:RuntimeWarning")
 @pytest.mark.parametrize("method", [method for method in KINDS if method != "trust-constr"])
@@ -114,10 +141,7 @@ def test_both_ways_leave_the_same(
 ) -> None:
     """Note [oracle]."""
     more = {"options": {"maxiter": 60}}
-    usual = _run(closure, method, more, settings)
-    assert made
-    monkeypatch.setattr(watch_module, "make_usual_iteration", lambda *given: None)
-    assert usual == _run(closure, method, more, settings)
+    _require_the_same(made, monkeypatch, closure, method, more, settings)
 
 
 @pytest.mark.parametrize("method", ["L-BFGS-B", "TNC", "SLSQP"])
@@ -127,10 +151,7 @@ def test_both_ways_go_on_with_the_history(
 ) -> None:
     """TNC's iterations are counted by us."""
     more = {"options": {"maxiter": 14}}
-    usual = _run(_valley, method, more, settings, steps=3)
-    assert len(made) == 3
-    monkeypatch.setattr(watch_module, "make_usual_iteration", lambda *given: None)
-    assert usual == _run(_valley, method, more, settings, steps=3)
+    _require_the_same(made, monkeypatch, _valley, method, more, settings, 3)
 
 
 @pytest.mark.parametrize("method", ["SLSQP", "COBYLA"])
@@ -139,10 +160,7 @@ def test_both_ways_heed_constraints(
     method: str, settings: dict[str, Any], made: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     more = {"constraints": {"type": "ineq", "fun": lambda x: 0.5 - (x * x).sum()}}
-    usual = _run(_valley, method, more, settings)
-    assert made
-    monkeypatch.setattr(watch_module, "make_usual_iteration", lambda *given: None)
-    assert usual == _run(_valley, method, more, settings)
+    _require_the_same(made, monkeypatch, _valley, method, more, settings)
 
 
 class _Odd(str):
@@ -167,12 +185,7 @@ def test_odd_calls_are_answered_as_in_python(monkeypatch: pytest.MonkeyPatch) ->
         assert callback(point) is False
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("scipy.optimize.minimize", minimize)
-    x = torch.full((2,), 0.5, dtype=torch.float64, requires_grad=True)
-    optimizer = MinimizeWrapper([x], {"method": "BFGS"})
-    with pytest.raises(KeyboardInterrupt):
-        optimizer.step(lambda: (x - 3.0).square().sum())
-    assert optimizer.history.loss.tolist() == [5.0]
+    assert _history_where(minimize, monkeypatch) == [5.0]
 
 
 @pytest.mark.parametrize("method", ["L-BFGS-B", "CG", "BFGS", "SLSQP"])
@@ -221,16 +234,11 @@ def test_python_gets_what_was_told_at_another_point(
             callback()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("scipy.optimize.minimize", minimize)
-    x = torch.full((2,), 0.5, dtype=torch.float64, requires_grad=True)
-    optimizer = MinimizeWrapper([x], {"method": "BFGS"})
-    with pytest.raises(KeyboardInterrupt):
-        optimizer.step(lambda: (x - 3.0).square().sum())
+    assert _history_where(minimize, monkeypatch) == [5.0] * len(told)
     assert len(asked) == len(told) + 1
-    assert optimizer.history.loss.tolist() == [5.0] * len(told)
 
 
-def test_ended_runs_leave_nothing_alive(made: list[Any]) -> None:
+def test_after_the_run_it_is_refused(made: list[Any]) -> None:
     _run(_valley, "BFGS", {}, {})
     with pytest.raises(ValueError, match="after the run"):
         made[0](np.zeros(5))
